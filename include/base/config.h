@@ -1,0 +1,65 @@
+/*
+ * config - every setting of every program in one table.
+ *
+ * A setting comes, in rising order, from its default, from the file
+ * (`key = value` lines, # comments; path in GPUPOOL_CONFIG or --config) and
+ * from the environment (GPUPOOL_<KEY>).  The table in config.c is the single
+ * list: it fills struct config, prints --print-config, and a test compares it
+ * with the table in README.md.  Adding a setting: one row there, one member
+ * here, one line in README.md.
+ */
+#ifndef BASE_CONFIG_H
+#define BASE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+
+struct config {
+	/* where things are */
+	const char *database;   /* libpq connection string of this program's role */
+	const char *public_url; /* how browsers and agents reach us, no trailing slash */
+	int64_t port;           /* of nginx in `make run` */
+	const char *state;      /* directory of `make run` */
+	const char *store;      /* directory of artifacts */
+	const char *listen;     /* unix path or host:port of the FastCGI socket */
+	const char *nginx_peers; /* who may connect to a TCP socket: CIDR list */
+	const char *log_level;  /* debug info warn error */
+	/* gpupool-web */
+	int64_t web_processes;  /* 0 = 2 * cores + 2 */
+	int64_t max_parked;     /* claims and streams one events process holds */
+	int64_t max_body;       /* JSON request bodies, bytes */
+	int64_t password_slots; /* hashes at once on this host */
+	/* jobs and workers */
+	int64_t heartbeat_seconds;
+	int64_t lease_inference_seconds, lease_script_seconds, lease_training_seconds;
+	int64_t grace_seconds;     /* added before anything is reaped */
+	int64_t retention_days;    /* finished jobs, logs, events */
+	int64_t max_log;           /* bytes an attempt */
+	int64_t max_artifact;      /* bytes each */
+	int64_t max_artifacts_job; /* bytes a job */
+	/* provisioner */
+	const char *providers;     /* which this instance serves: comma list or "all" */
+	const char *python;        /* starts local agents */
+	const char *local_dir;     /* work directories of local workers */
+	int64_t local_uid;         /* first uid of local workers when root; 0 = none */
+	bool local_unsafe;         /* run local jobs without isolation */
+	const char *pip_args;      /* passed to agents of local workers */
+	/* make run */
+	bool demo;
+	/* tests */
+	const char *crash_at;      /* test builds only: n-th crash point aborts */
+};
+
+/* Fills *ret from file (may be NULL = none) and environment; strings live in
+ * the arena.  ERR_INVALID names the setting. */
+enum err config_load(struct arena *a, const char *file, struct config *ret, struct error *e) must_check;
+/* key = value lines, passwords in connection strings masked. */
+void config_print(const struct config *c, FILE *out);
+/* Parses one setting for a command line `--key=value`; ERR_NOT_FOUND for an unknown key. */
+enum err config_set(struct arena *a, struct config *c, const char *key, const char *value, struct error *e) must_check;
+
+#endif

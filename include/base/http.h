@@ -1,0 +1,60 @@
+/*
+ * http - outgoing HTTP requests; the only user of libcurl.
+ *
+ * One struct http_client a thread.  Each call has a deadline and a cap on the
+ * reply; nothing is retried here, but the outcome says whether a retry makes
+ * sense.  Proxies of the environment are not used and redirects not followed
+ * unless asked for.
+ */
+#ifndef BASE_HTTP_H
+#define BASE_HTTP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/str.h"
+
+struct http_client;
+
+struct http_header {
+	const char *name, *value;
+};
+
+struct http_call {
+	const char *method;                /* "GET" when NULL */
+	const char *url;
+	const struct http_header *headers; /* ends with {NULL,NULL}; may be NULL */
+	struct str body;                   /* sent when ptr is not NULL */
+	int body_fd;                       /* >0: body is streamed from it, body_size bytes */
+	int64_t body_size;
+	int64_t deadline_ms;               /* whole call, relative; 0 = 30 s */
+	size_t max_reply;                  /* 0 = 1 MiB */
+	/* When set, reply bytes go there as they come; returning false aborts. */
+	bool (*on_data)(void *ctx, struct str bytes);
+	void *ctx;
+	const char *unix_socket;           /* connect here instead of the host */
+};
+
+struct http_reply {
+	int status;            /* 0 when none came */
+	struct str body;       /* in the arena */
+	const char *content_type; /* in the arena or NULL */
+	const char *etag;
+	int64_t retry_after_s; /* -1 when absent */
+	bool maybe_sent;       /* failed after the request may have had effect */
+};
+
+enum err http_client_new(struct http_client **ret) must_check;
+void http_client_free(struct http_client *c);
+
+/*
+ * OK when any HTTP status came (look at ret->status); ERR_UNAVAILABLE when the
+ * server could not be reached, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_UPSTREAM when
+ * the reply was no HTTP.
+ */
+enum err http_send(struct http_client *c, struct arena *a, const struct http_call *call, struct http_reply *ret,
+		   struct error *e) must_check;
+
+#endif
