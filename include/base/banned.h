@@ -12,6 +12,8 @@
 #include <time.h>
 
 #pragma GCC poison strcpy strcat strncpy strncat sprintf vsprintf gets strtok
-#pragma GCC poison atoi atol atoll localtime gmtime ctime asctime alloca tmpnam
+#pragma GCC poison atoi atol atoll localtime gmtime ctime asctime tmpnam
+#undef alloca
+#pragma GCC poison alloca
 
 #endif

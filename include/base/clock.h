@@ -20,8 +20,9 @@ int64_t clock_wall_ms(void); /* since 1970 */
 void clock_fake(int64_t ms);
 void clock_real(void);
 
-/* "2026-11-24T08:12:46Z" / with milliseconds; buffers of 32 suffice. */
+/* "2026-11-24T08:12:46Z", and "2026-11-24T08:12:46.073Z"; buffers of 32 suffice. */
 void clock_rfc3339(int64_t wall_ms, char *ret, size_t cap);
+void clock_rfc3339_ms(int64_t wall_ms, char *ret, size_t cap);
 
 struct backoff {
 	int64_t first_ms, max_ms;
@@ -33,7 +34,8 @@ struct backoff {
 int64_t backoff_next(struct backoff *b);
 void backoff_clear(struct backoff *b);
 
-/* Sleeps unless a signal arrives; for loops of daemons and command line only. */
+/* Sleeps unless a signal arrives; for loops of daemons and command line only.
+ * While the clocks are fake it moves them instead. */
 void clock_sleep_ms(int64_t ms);
 
 #endif

@@ -60,5 +60,7 @@ enum err error_field(struct error *ret, enum err code, const char *field, const 
 /* The impossible: says where, and aborts the process. */
 #define BUG(...) bug_(__FILE__, __LINE__, __VA_ARGS__)
 _Noreturn void bug_(const char *file, int line, const char *fmt, ...) printf_like(3, 4);
+/* The system has no memory left: aborts this process, whose master starts another. */
+_Noreturn void error_no_memory(void);
 
 #endif

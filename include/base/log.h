@@ -11,18 +11,23 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include <stdbool.h>
+
 #include "base/cleanup.h"
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 
 void log_init(const char *process, enum log_level least);
+/* "debug", "info", "warn", "error". */
+bool log_level_parse(const char *name, enum log_level *ret) must_check;
 /* Shown as ctx=… on each line until replaced; NULL clears.  Copied, cut at 63. */
 void log_context(const char *id);
 void log_line(enum log_level level, const char *event, const char *fmt, ...) printf_like(3, 4);
 
-#define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
-#define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
-#define log_warn(...) log_line(LOG_WARN, __VA_ARGS__)
-#define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)
+/* The pasted space forces a literal format, and lets an event go without pairs. */
+#define log_debug(event, ...) log_line(LOG_DEBUG, event, " " __VA_ARGS__)
+#define log_info(event, ...) log_line(LOG_INFO, event, " " __VA_ARGS__)
+#define log_warn(event, ...) log_line(LOG_WARN, event, " " __VA_ARGS__)
+#define log_error(event, ...) log_line(LOG_ERROR, event, " " __VA_ARGS__)
 
 #endif
