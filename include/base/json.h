@@ -7,7 +7,8 @@
  * Nodes returned by getters are borrowed.
  *
  * Documents from outside are parsed with limits on size and depth; strings
- * must be UTF-8 and may not hold U+0000; duplicate keys are refused.
+ * must be UTF-8 and may not hold U+0000; duplicate keys are refused.  Integers
+ * beyond int64 become doubles.  JSON's null is the NULL pointer.
  */
 #ifndef BASE_JSON_H
 #define BASE_JSON_H
@@ -34,7 +35,8 @@ struct json *json_ref(struct json *j); /* one more owner */
 
 /* ---- reading ---- */
 enum { JSON_DEPTH = 32 };
-/* ERR_INVALID with the byte offset in e->msg; ERR_TOO_LARGE above max bytes. */
+/* ERR_INVALID with the byte offset in e->msg; ERR_TOO_LARGE above max bytes or
+ * when the nodes would take more than 64 MiB. */
 enum err json_parse(struct str text, size_t max, struct json **ret, struct error *e) must_check;
 
 enum json_type json_type_of(const struct json *j); /* NULL pointer = JSON_NULL */
@@ -46,7 +48,7 @@ bool json_has(const struct json *object, const char *key);         /* also when 
 /* "a.b.0.c"; NULL when any part is absent. */
 struct json *json_path(const struct json *j, const char *path);
 
-/* With a default for "absent, null or another type". */
+/* With a default for "absent, null or another type"; an integer is also a double. */
 struct str json_str(const struct json *j, const char *key);           /* STR_NULL */
 const char *json_cstr(const struct json *j, const char *key);         /* NULL */
 int64_t json_i64(const struct json *j, const char *key, int64_t other);
@@ -74,7 +76,7 @@ struct json *json_object(void);
 struct json *json_array(void);
 struct json *json_new_str(struct str s); /* malformed UTF-8 becomes U+FFFD */
 struct json *json_new_i64(int64_t v);
-struct json *json_new_double(double v);
+struct json *json_new_double(double v); /* null when not finite */
 struct json *json_new_bool(bool v);
 struct json *json_null(void);
 
@@ -85,7 +87,7 @@ void json_put_i64(struct json *object, const char *key, int64_t v);
 void json_put_id(struct json *object, const char *key, int64_t v); /* as decimal string */
 void json_put_double(struct json *object, const char *key, double v);
 void json_put_bool(struct json *object, const char *key, bool v);
-void json_put_raw(struct json *object, const char *key, struct str text); /* JSON text, trusted to be valid; "" = null */
+void json_put_raw(struct json *object, const char *key, struct str text); /* JSON text of our own making; "" = null */
 void json_del(struct json *object, const char *key);
 void json_add(struct json *array, struct json *value);
 void json_add_cstr(struct json *array, const char *s);
