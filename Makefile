@@ -11,7 +11,7 @@ PKGS     := libpq json-c libcurl libsodium fcgi
 CC       ?= cc
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
             -Wwrite-strings -Wvla -Wformat=2 -Wundef -Wpointer-arith -Wimplicit-fallthrough \
-            -Wswitch-enum -Wno-unused-parameter $(if $(WERROR),-Werror)
+            -Wswitch -Wno-unused-parameter $(if $(WERROR),-Werror)
 HARDEN   := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
 LDHARDEN := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 BASE     := -std=gnu17 -D_GNU_SOURCE -fno-common -fvisibility=hidden -g -pthread
@@ -29,6 +29,10 @@ CFLAGS_ALL  = $(BASE) $(FLAGS_$(BUILD)) $(WARN) -Iinclude -I$(O) -include base/b
               $(shell pkg-config --cflags $(PKGS)) $(CPPFLAGS) $(CFLAGS)
 LDFLAGS_ALL = $(LD_$(BUILD)) -pthread $(LDFLAGS)
 LIBS        = $(shell pkg-config --libs $(PKGS)) -lm
+
+# `make V=1` shows whole command lines.
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo "  $(1) $(patsubst $(O)/%,%,$@)")
 
 # ---- what is built --------------------------------------------------------
 LAYERS   := base db domain provider control web cli
@@ -54,45 +58,54 @@ FUZZ_BIN  := $(patsubst tests/%.c,build/fuzz/tests/%,$(wildcard tests/fuzz/*.c))
 .SECONDARY:
 .DELETE_ON_ERROR:
 
-all: $(PROGRAMS)
+all: $(LIBRARY) $(PROGRAMS)
 
 # ---- generated code -------------------------------------------------------
 $(O)/gen/sqlgen $(O)/gen/embed: $(O)/gen/%: src/gen/%.c
 	@mkdir -p $(@D)
-	$(CC) -std=gnu17 -D_GNU_SOURCE -O1 -g $(WARN) -o $@ $<
+	$(call say,GEN)
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE -O1 -g $(WARN) -o $@ $<
 
 $(O)/gen/stmt.h $(O)/gen/stmt_table.c &: $(O)/gen/sqlgen $(QUERIES)
-	$(O)/gen/sqlgen $(O)/gen/stmt.h $(O)/gen/stmt_table.c $(QUERIES)
+	$(call say,GEN)
+	$(Q)$(O)/gen/sqlgen $(O)/gen/stmt.h $(O)/gen/stmt_table.c $(QUERIES)
 
 $(O)/gen/assets.c: $(O)/gen/embed $(ASSETS)
-	$(O)/gen/embed $@ $(ASSETS)
+	$(call say,GEN)
+	$(Q)$(O)/gen/embed $@ $(ASSETS)
 
 # ---- objects and programs -------------------------------------------------
 $(O)/%.o: src/%.c | $(O)/gen/stmt.h
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 $(O)/gen/%.o: $(O)/gen/%.c | $(O)/gen/stmt.h
-	$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 $(LIBRARY): $(LIB_OBJ)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $^
 
 $(PROGRAMS): $(O)/%: $(O)/bin/%.o $(LIBRARY)
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(LIBRARY) $(LIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(LIBRARY) $(LIBS)
 
 # ---- tests ----------------------------------------------------------------
 $(O)/tests/%.o: tests/%.c | $(O)/gen/stmt.h
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -Itests/lib $(shell pkg-config --cflags check) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS_ALL) -Itests/lib $(shell pkg-config --cflags check) -MMD -MP -c -o $@ $<
 
 $(CHECK_BIN) $(BENCH_BIN): $(O)/tests/%: $(O)/tests/%.o $(TESTLIB) $(LIBRARY)
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(TESTLIB) $(LIBRARY) $(shell pkg-config --libs check) $(LIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(TESTLIB) $(LIBRARY) $(shell pkg-config --libs check) $(LIBS)
 
 check-bin: $(CHECK_BIN)
 
--include $(shell find $(O) -name '*.d' 2>/dev/null)
+-include $(wildcard $(O)/*/*.d $(O)/*/*/*.d)
 
 clean:
 	rm -rf build
