@@ -1,0 +1,79 @@
+"""Fixtures: a stand-in server and real agents as processes of their own, in directories that any uid may enter."""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+
+from server import Pool  # noqa: E402
+
+PROGRAM = os.path.join(HERE, "..", "..", "src", "agent", "gpupool-agent.py")
+PYTHON = "/usr/bin/python3" if os.path.exists("/usr/bin/python3") else sys.executable
+
+
+def until(condition, seconds=15):
+    """Wait for a state outside the server, such as a process that is gone."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited %d s in vain" % seconds
+        time.sleep(0.02)
+
+
+def alive(pid):
+    """Whether a process exists and is no zombie."""
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (OSError, IndexError):
+        return False
+
+
+@pytest.fixture
+def pool():
+    pool = Pool()
+    pool.start()
+    yield pool
+    pool.stop()
+    assert not pool.breaches
+
+
+@pytest.fixture
+def work():
+    path = tempfile.mkdtemp(prefix="gpupool-test-")
+    os.chmod(path, 0o711)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def start(pool, work):
+    """start(…) → a running agent; its output is in agent.output()."""
+    agents = []
+
+    def start(wait=True, program=PROGRAM, token=None, options=(), **env):
+        number = len(agents)
+        out = open(os.path.join(work, "agent-%d.out" % number), "w+b")
+        full = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "GPUPOOL_WORK": os.path.join(work, "work"),
+                "GPUPOOL_ENROL_TOKEN": token or pool.enrol_token, "GPUPOOL_RETRY_SECONDS": "0.2", **env}
+        agent = subprocess.Popen([PYTHON, program, pool.url], env={k: v for k, v in full.items() if v is not None},
+                                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **dict(options))
+        agent.output = lambda: (out.seek(0), out.read().decode())[1]
+        agents.append(agent)
+        if wait:
+            pool.wait(lambda: pool.parked)
+        return agent
+
+    yield start
+    for agent in agents:
+        if agent.poll() is None:
+            os.killpg(agent.pid, signal.SIGKILL)
+        agent.wait()
+        output = agent.output()
+        assert pool.session_token not in output and pool.enrol_token not in output
