@@ -11,7 +11,7 @@ PKGS     := libpq json-c libcurl libsodium fcgi
 CC       ?= cc
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
             -Wwrite-strings -Wvla -Wformat=2 -Wundef -Wpointer-arith -Wimplicit-fallthrough \
-            -Wswitch -Wno-unused-parameter $(if $(WERROR),-Werror)
+            -Wswitch -Wno-unused-parameter -Wno-missing-field-initializers $(if $(WERROR),-Werror)
 HARDEN   := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
 LDHARDEN := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 BASE     := -std=gnu17 -D_GNU_SOURCE -fno-common -fvisibility=hidden -g -pthread
