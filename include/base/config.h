@@ -54,12 +54,16 @@ struct config {
 	const char *crash_at;      /* test builds only: n-th crash point aborts */
 };
 
-/* Fills *ret from file (may be NULL = none) and environment; strings live in
- * the arena.  ERR_INVALID names the setting. */
+/* Fills *ret from file (NULL: the one that GPUPOOL_CONFIG names, if any) and
+ * environment; strings live in the arena and are never NULL.  What is empty
+ * and follows from another setting is filled in: public_url from port; store,
+ * local_dir and listen from state.  ERR_INVALID names the setting. */
 enum err config_load(struct arena *a, const char *file, struct config *ret, struct error *e) must_check;
 /* key = value lines, passwords in connection strings masked. */
 void config_print(const struct config *c, FILE *out);
-/* Parses one setting for a command line `--key=value`; ERR_NOT_FOUND for an unknown key. */
+/* Parses one setting for a command line `--key=value`, after config_load(); what
+ * follows from it follows.  ERR_NOT_FOUND for an unknown key; *c is unchanged
+ * unless OK. */
 enum err config_set(struct arena *a, struct config *c, const char *key, const char *value, struct error *e) must_check;
 
 #endif

@@ -34,10 +34,12 @@ bool crypto_equal(const void *a, const void *b, size_t len); /* constant time */
 void crypto_uuid(char ret[37]);                              /* random, version 4 */
 
 /* ---- passwords: argon2id, 19 MiB, t = 2 (OWASP's lower bound) ---- */
-/* ERR_UNAVAILABLE when two hashes already run on this host (advisory locks on
- * two files below dir; "" = no limit). */
+/* How many hashes may run at once on this host; 2 unless set at start. */
+void crypto_password_slots(int slots);
+/* ERR_UNAVAILABLE when so many already run on this host (advisory locks on
+ * files below dir; "" = no limit); ERR_INTERNAL when dir cannot be written. */
 enum err crypto_password_hash(const char *dir, struct str password, char ret[CRYPTO_PASSWORD_TEXT]) must_check;
-/* OK, ERR_UNAUTHORIZED or ERR_UNAVAILABLE.  hash NULL costs the same and fails. */
+/* OK, ERR_UNAUTHORIZED, or as above.  hash NULL costs the same and fails. */
 enum err crypto_password_check(const char *dir, struct str password, const char *hash) must_check;
 
 /* ---- streaming SHA-256, for artifacts ---- */
@@ -62,7 +64,7 @@ bool crypto_open(const uint8_t pub[CRYPTO_PUBLIC], const uint8_t priv[CRYPTO_PRI
 void crypto_hex(const void *bytes, size_t len, char *ret /* 2 * len + 1 */);
 bool crypto_unhex(struct str hex, void *ret, size_t len) must_check; /* exactly len bytes */
 void crypto_base64(const void *bytes, size_t len, struct buf *ret);
-bool crypto_unbase64(struct str text, struct buf *ret) must_check;
+bool crypto_unbase64(struct str text, struct buf *ret) must_check; /* padded; also false above ret's maximum */
 
 /* ---- memory for secrets: locked, guarded, zeroed when released ---- */
 struct secret {

@@ -1,10 +1,10 @@
 /*
  * http - outgoing HTTP requests; the only user of libcurl.
  *
- * One struct http_client a thread.  Each call has a deadline and a cap on the
- * reply; nothing is retried here, but the outcome says whether a retry makes
- * sense.  Proxies of the environment are not used and redirects not followed
- * unless asked for.
+ * One struct http_client a thread; it keeps connections open.  Each call has a
+ * deadline and a cap on the reply; nothing is retried here, but the outcome
+ * says whether a retry makes sense.  Certificates are verified, compression is
+ * not accepted, proxies of the environment are not used.
  */
 #ifndef BASE_HTTP_H
 #define BASE_HTTP_H
@@ -30,8 +30,10 @@ struct http_call {
 	int body_fd;                       /* >0: body is streamed from it, body_size bytes */
 	int64_t body_size;
 	int64_t deadline_ms;               /* whole call, relative; 0 = 30 s */
-	size_t max_reply;                  /* 0 = 1 MiB */
-	/* When set, reply bytes go there as they come; returning false aborts. */
+	int redirects;                     /* followed at most, never from https to http; 0 = none */
+	size_t max_reply;                  /* 0 = 1 MiB, or no limit with on_data */
+	/* When set, reply bytes go there as they come, of any status; returning
+	 * false ends the call with ERR_INTERNAL. */
 	bool (*on_data)(void *ctx, struct str bytes);
 	void *ctx;
 	const char *unix_socket;           /* connect here instead of the host */
@@ -50,9 +52,11 @@ enum err http_client_new(struct http_client **ret) must_check;
 void http_client_free(struct http_client *c);
 
 /*
- * OK when any HTTP status came (look at ret->status); ERR_UNAVAILABLE when the
- * server could not be reached, ERR_TIMEOUT, ERR_TOO_LARGE, ERR_UPSTREAM when
- * the reply was no HTTP.
+ * OK when a whole HTTP reply came, of any status (look at ret->status);
+ * ERR_UNAVAILABLE when the server could not be reached or hung up, ERR_TIMEOUT,
+ * ERR_TOO_LARGE; ERR_UPSTREAM when what came was no HTTP, cut short, or from a
+ * host whose certificate is not its own; ERR_INVALID for a URL or header that
+ * cannot be sent; ERR_INTERNAL when body_fd could not be read.
  */
 enum err http_send(struct http_client *c, struct arena *a, const struct http_call *call, struct http_reply *ret,
 		   struct error *e) must_check;
