@@ -14,5 +14,5 @@ select pg_advisory_unlock(hashtext('gpupool.migrate'));
 -- A hint for whoever listens; runs alone, after the commit of what it hints at.
 select pg_notify($1, $2);
 
--- name: ping
+-- name: ping idempotent
 select 1 as one;

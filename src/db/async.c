@@ -193,6 +193,7 @@ static void start_setup(struct adb *a)
 	for (const char *const *c = a->channels; c && *c; c++)
 		buf_addf(&sql, "listen %s; ", *c);
 	a->state = SETUP;
+	a->err = OK;
 	if (PQsetnonblocking(a->conn, 1) || !PQsendQuery(a->conn, sql.ptr))
 		drop(a);
 	else

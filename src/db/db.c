@@ -183,8 +183,12 @@ enum err db_run(struct db *db, enum stmt s, const struct arg *args, int n, struc
 						   : ensure(db, e);
 	if (!err) {
 		err = once(db, s, &b, n, rows, e);
-		if (err == ERR_UNAVAILABLE && !db->in_tx && stmt_table[s].idempotent && lost(db) && ensure(db, e) == OK)
-			err = once(db, s, &b, n, rows, e);
+		if (err == ERR_UNAVAILABLE && !db->in_tx) {
+			/* libpq learns of the end one read later than the server's last words. */
+			disconnect(db);
+			if (stmt_table[s].idempotent && ensure(db, e) == OK)
+				err = once(db, s, &b, n, rows, e);
+		}
 	}
 	db->spent_us += clock_us() - start;
 	return err;

@@ -131,7 +131,7 @@ struct pg *pg_start(void)
 	const char *initdb[] = {"initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N", NULL};
 
 	crypto_init();
-	log_init("test", LOG_ERROR);
+	log_init("test", getenv("TEST_LOG") ? LOG_DEBUG : LOG_ERROR);
 	find_bindir(pg);
 	snprintf(pg->dir, sizeof(pg->dir), "/tmp/gpupool-test-XXXXXX");
 	if (!mkdtemp(pg->dir) || (pw && chown(pg->dir, pw->pw_uid, pw->pw_gid)))
