@@ -1,0 +1,85 @@
+/*
+ * request - one HTTP request as the handlers see it, whoever read it.
+ *
+ * Filled by web/fcgi.c (api role), web/fcgi_loop.c (events role) and by tests.
+ * All slices borrow from the reader's memory, which outlives the handler, or
+ * from the arena.  After the router the request is valid: the body fits its
+ * schema, the principal has the route's permission, params are typed.
+ */
+#ifndef WEB_REQUEST_H
+#define WEB_REQUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/config.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "db/db.h"
+#include "web/auth.h"
+
+struct route;
+
+enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_PUT, METHOD_PATCH, METHOD_DELETE, METHOD_OPTIONS, METHOD_OTHER };
+
+const char *method_name(enum method m);
+enum method method_parse(struct str name);
+/* May change something: POST, PUT, PATCH, DELETE. */
+bool method_writes(enum method m);
+
+enum { REQUEST_CAPTURES = 4 };
+
+struct capture {
+	const char *name; /* of the route's path, without ":"; not NUL-terminated at its end */
+	size_t name_len;
+	struct str value; /* percent-decoded already by nginx */
+};
+
+struct request {
+	struct arena *arena; /* ends with the request */
+	enum method method;
+	struct str path;  /* DOCUMENT_URI: decoded and normalised by nginx */
+	struct str query; /* raw, without "?" */
+	struct str remote_addr, request_id;
+
+	/* headers that anything here looks at; STR_NULL = absent */
+	struct str content_type, accept, accept_language, authorization, cookie, host, origin, sec_fetch_site;
+	struct str if_match, if_none_match, idempotency_key, csrf_token, last_event_id, content_digest, user_agent;
+	int64_t content_length; /* -1 = absent; -2 = malformed */
+
+	struct str body; /* whole body; the events role's streamed routes leave it empty */
+
+	/* set by the router */
+	const struct route *route;
+	struct capture captures[REQUEST_CAPTURES];
+	int capture_count;
+	struct principal principal;
+	struct json *json;   /* the body, checked against route->body; never NULL for such routes */
+	struct json *params; /* the query string, typed by route->query; an object, maybe empty */
+};
+
+/* What a synchronous handler may use. */
+struct ctx {
+	struct db *db;
+	const struct config *config;
+	struct arena *arena; /* the request's */
+};
+
+/* Takes one FastCGI parameter; those unknown are ignored. */
+void request_param(struct request *r, struct str name, struct str value);
+
+/* Value of ":name" in the route's path; STR_NULL when the route has none. */
+struct str request_capture(const struct request *r, const char *name);
+/* The same as an id; ERR_NOT_FOUND when it is no id. */
+enum err request_capture_id(const struct request *r, const char *name, int64_t *ret, struct error *e) must_check;
+
+/* ERR_PRECONDITION when If-Match is there and does not name this version. */
+enum err request_if_match(const struct request *r, int64_t version, struct error *e) must_check;
+/* Whether the client rather has HTML than JSON. */
+bool request_wants_html(const struct request *r);
+/* Frees json and params; everything else is the arena's. */
+void request_done(struct request *r);
+
+#endif
