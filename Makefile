@@ -103,11 +103,94 @@ $(CHECK_BIN) $(BENCH_BIN): $(O)/tests/%: $(O)/tests/%.o $(TESTLIB) $(LIBRARY)
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(TESTLIB) $(LIBRARY) $(shell pkg-config --libs check) $(LIBS)
 
+$(FUZZ_BIN): build/fuzz/tests/%: build/fuzz/tests/%.o $(LIBRARY)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $< $(LIBRARY) $(LIBS)
+
 check-bin: $(CHECK_BIN)
+bench-bin: $(BENCH_BIN)
+fuzz-bin: $(FUZZ_BIN)
 
 -include $(wildcard $(O)/*/*.d $(O)/*/*/*.d)
+
+# ---- the commands that people type ----------------------------------------
+# Each first installs the Debian packages it lacks, so it calls make again for
+# the rest: what pkg-config says is known only then.
+JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
+AGAIN   = +$(Q)$(MAKE) --no-print-directory -j$(JOBS) BUILD=$(1)
+PYTHON := /usr/bin/python3
+
+run:
+	@sh src/gen/packages.sh run
+	$(call AGAIN,$(BUILD)) all
+	@exec $(O)/gpupool dev
+
+check:
+	@sh src/gen/packages.sh check
+	$(call AGAIN,release) WERROR=1 all check-bin
+	$(call AGAIN,asan) WERROR=1 all check-bin
+	$(call AGAIN,fuzz) WERROR=1 CC=clang fuzz-bin
+	@exec $(PYTHON) tests/run.py $(CHECK)
+
+check-quick:
+	$(call AGAIN,release) all check-bin
+	@exec $(PYTHON) tests/run.py --quick
+
+asan:
+	@sh src/gen/packages.sh check
+	$(call AGAIN,asan) all check-bin
+	@exec $(PYTHON) tests/run.py --only asan-unit,asan-db,asan-http,asan-e2e
+
+fuzz:
+	@sh src/gen/packages.sh check
+	$(call AGAIN,fuzz) CC=clang fuzz-bin
+	@FUZZ_SECONDS=$(or $(SECONDS),600) exec $(PYTHON) tests/run.py --only fuzz
+
+bench:
+	@sh src/gen/packages.sh bench
+	$(call AGAIN,release) all bench-bin
+	@exec $(PYTHON) tests/bench/run.py
+
+check-fresh:
+	@sh src/gen/packages.sh fresh
+	@exec sh tests/fresh.sh
+
+# ---- installation ---------------------------------------------------------
+DATADIR = $(DESTDIR)$(PREFIX)/share/gpupool
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DATADIR)/static $(DATADIR)/sql $(DESTDIR)$(SYSCONFDIR)/gpupool \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	cp -R static/. $(DATADIR)/static
+	cp -R sql/. $(DATADIR)/sql
+	$(O)/gpupool nginx-conf --static $(PREFIX)/share/gpupool/static > $(DESTDIR)$(SYSCONFDIR)/gpupool/nginx.conf
+	$(O)/gpupool completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gpupool
+	for unit in nginx/systemd/*.service; do \
+	    sed 's,@PREFIX@,$(PREFIX),g; s,@SYSCONFDIR@,$(SYSCONFDIR),g' $$unit \
+	        > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/} || exit 1; done
+
+uninstall:
+	rm -f $(patsubst $(O)/%,$(DESTDIR)$(PREFIX)/bin/%,$(PROGRAMS)) \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gpupool \
+	    $(patsubst nginx/systemd/%,$(DESTDIR)$(PREFIX)/lib/systemd/system/%,$(wildcard nginx/systemd/*.service))
+	rm -rf $(DATADIR)
+
+dist:
+	@mkdir -p build
+	git archive --format=tar.gz --prefix=gpupool/ -o build/gpupool.tar.gz HEAD
 
 clean:
 	rm -rf build
 
-.PHONY: all check-bin clean
+help:
+	@echo "make run          build and run a whole private installation (GPUPOOL_PORT, GPUPOOL_STATE)"
+	@echo "make check        every test; CHECK='--only e2e' for some of them"
+	@echo "make check-quick  the tests without PostgreSQL"
+	@echo "make asan | fuzz  tests under AddressSanitizer and UBSan; fuzzers for SECONDS=600 each"
+	@echo "make bench        figures, beside a peer"
+	@echo "make check-fresh  both commands in a bare Debian, as root and as a user"
+	@echo "make install      to PREFIX (/usr/local), SYSCONFDIR (/etc), below DESTDIR; uninstall"
+	@echo "make all dist clean      BUILD=release|debug|asan|fuzz, V=1, WERROR=1, CC=clang"
+
+.PHONY: all run check check-quick check-bin bench bench-bin asan fuzz fuzz-bin check-fresh install uninstall dist clean help

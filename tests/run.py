@@ -1,0 +1,266 @@
+#!/usr/bin/python3
+"""Runs the test suites and prints one table: what passed, what failed, how long it took.
+
+    tests/run.py [--quick] [--only NAME[,NAME…]] [--list] [--jobs N] [--keep]
+
+A suite is a list of commands; each command's own closing line says how many
+tests it held (Check's, pytest's, or "N passed, N failed"); a command without
+one counts as one test.  Suites run side by side, each in a directory of its
+own ($TMPDIR) with a range of ports of its own ($GPUPOOL_TEST_PORT, 40 ports);
+those marked alone measure time or load the machine and run by themselves.
+What a suite printed is shown when it failed, and kept below build/log/.
+The last line is "N passed, N failed", and the exit status says the same.
+"""
+import argparse
+import glob
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PYTHON = "/usr/bin/python3"  # Debian's own: its packages are what was installed
+FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "20")
+
+
+class Suite:
+    """name, what it needs, and its commands; `seconds` is when it is taken for hung."""
+
+    def __init__(self, name, commands, *, quick=False, alone=False, build="release", seconds=900, env=None):
+        self.name, self.commands, self.quick, self.alone = name, commands, quick, alone
+        self.build, self.seconds, self.env = build, seconds, env or {}
+        self.passed = self.failed = self.skipped = 0
+        self.took = 0.0
+        self.output = b""
+
+
+def programs(build, folder):
+    """Test programs that the makefile built of tests/FOLDER/*.c."""
+    sources = sorted(glob.glob(os.path.join(ROOT, "tests", folder, "*.c")))
+    return [["build/%s/tests/%s/%s" % (build, folder, os.path.basename(s)[:-2])] for s in sources]
+
+
+def pytest(folder, *more):
+    if not glob.glob(os.path.join(ROOT, "tests", folder, "test_*.py")):
+        return []
+    return [[PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", *more, "tests/" + folder]]
+
+
+def shell(*names):
+    return [["sh", "tests/" + n] for n in names if os.path.exists(os.path.join(ROOT, "tests", n))]
+
+
+def fuzzers():
+    out = []
+    for source in sorted(glob.glob(os.path.join(ROOT, "tests", "fuzz", "*.c"))):
+        name = os.path.basename(source)[:-2]
+        seeds = os.path.join("tests", "fuzz", name)
+        corpus = [seeds] if os.path.isdir(os.path.join(ROOT, seeds)) else []
+        out.append(["build/fuzz/tests/fuzz/" + name, "-max_total_time=" + FUZZ_SECONDS, "-timeout=5",
+                    "-rss_limit_mb=2048", "-print_final_stats=0", "-verbosity=0", "@NEW@", *corpus])
+    return out
+
+
+def suites():
+    """In the order of the table.  BUILD of a suite: which programs it runs."""
+    return [
+        Suite("text", shell("layers.sh", "headers.sh", "docs.sh", "scripts.sh"), quick=True),
+        Suite("unit", programs("release", "unit"), quick=True),
+        Suite("db", programs("release", "db")),
+        Suite("http", programs("release", "http")),
+        Suite("agent", pytest("agent")),
+        Suite("cli", pytest("cli"), seconds=600),
+        Suite("e2e", pytest("e2e"), alone=True),
+        Suite("asan-unit", programs("asan", "unit"), build="asan"),
+        Suite("asan-db", programs("asan", "db"), build="asan"),
+        Suite("asan-http", programs("asan", "http"), build="asan"),
+        Suite("asan-e2e", pytest("e2e"), build="asan", alone=True, env={"GPUPOOL_SLOW": "4"}),
+        Suite("fuzz", fuzzers(), build="fuzz"),
+    ]
+
+
+# ---- one command -----------------------------------------------------------
+
+PATTERNS = (
+    re.compile(rb"^\d+%: Checks: (?P<all>\d+), Failures: (?P<fail>\d+), Errors: (?P<err>\d+)", re.M),
+    re.compile(rb"^(?:\w+: )?(?P<pass>\d+) passed, (?P<fail>\d+) failed(?:, (?P<skip>\d+) skipped)?$", re.M),
+)
+
+
+def word(output, name):
+    found = re.findall(rb"(\d+) " + name + rb"\b", output)
+    return int(found[-1]) if found else 0
+
+
+def counts(output, status):
+    """(passed, failed, skipped) of one command, by its closing line."""
+    tail = output[-4000:]
+    for pattern in PATTERNS:
+        found = list(pattern.finditer(output))
+        if found:
+            group = found[-1].groupdict()
+            failed = int(group["fail"]) + int(group.get("err") or 0)
+            passed = int(group["all"]) - failed if "all" in group else int(group["pass"])
+            skipped = int(group.get("skip") or 0)
+            break
+    else:
+        last = tail.strip().rsplit(b"\n", 1)[-1]
+        if re.search(rb"\b(passed|failed|error|errors|skipped)\b.* in [\d.]+s", last):
+            passed, skipped = word(last, b"passed"), word(last, b"skipped")
+            failed = word(last, b"failed") + word(last, b"errors?")
+        else:
+            passed, failed, skipped = (1, 0, 0) if status == 0 else (0, 1, 0)
+    if status != 0 and failed == 0:
+        failed = 1  # it died without saying so
+    return passed, failed, skipped
+
+
+running = set()
+lock = threading.Lock()
+
+
+def stop_group(process):
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def run_command(command, env, seconds, new):
+    command = [new if part == "@NEW@" else part for part in command]
+    with tempfile.TemporaryFile() as out:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+        with lock:
+            running.add(process)
+        try:
+            status = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            status = 124
+        stop_group(process)  # what it left behind, if anything
+        process.wait()
+        with lock:
+            running.discard(process)
+        out.seek(0)
+        output = out.read()
+    if status == 124:
+        output += b"\ntaken for hung after %d s: stopped\n" % seconds
+    return status, output
+
+
+# ---- one suite -------------------------------------------------------------
+
+def run_suite(suite, index, keep):
+    began = time.monotonic()
+    # Short, for unix sockets; open, for tests whose processes have other users.
+    folder = tempfile.mkdtemp(prefix="gpt-")
+    os.chmod(folder, 0o711)
+    env = dict(os.environ)
+    env.update(TMPDIR=folder, GPUPOOL_BUILD=suite.build, GPUPOOL_BIN=os.path.join(ROOT, "build", suite.build),
+               GPUPOOL_TEST_PORT=str(20000 + 40 * index), PYTHONDONTWRITEBYTECODE="1", CK_TIMEOUT_MULTIPLIER="2")
+    env.setdefault("ASAN_OPTIONS", "abort_on_error=1:detect_leaks=1:strict_string_checks=1")
+    env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
+    env.update(suite.env)
+    left = suite.seconds
+    chunks = []
+    for number, command in enumerate(suite.commands):
+        new = os.path.join(folder, "corpus-%d" % number)
+        os.mkdir(new)
+        start = time.monotonic()
+        status, output = run_command(command, env, max(left, 10), new)
+        left -= time.monotonic() - start
+        passed, failed, skipped = counts(output, status)
+        suite.passed += passed
+        suite.failed += failed
+        suite.skipped += skipped
+        chunks.append(b"$ %s\n%s" % (" ".join(command).encode(), output))
+        if failed:
+            chunks.append(b"-> exit status %d\n" % status)
+    suite.output = b"\n".join(chunks)
+    suite.took = time.monotonic() - began
+    log = os.path.join(ROOT, "build", "log")
+    os.makedirs(log, exist_ok=True)
+    with open(os.path.join(log, suite.name + ".txt"), "wb") as file:
+        file.write(suite.output)
+    if not keep:
+        shutil.rmtree(folder, ignore_errors=True)
+    with lock:
+        print("  %-12s %s" % (suite.name, "ok" if not suite.failed else "FAILED (build/log/%s.txt)" % suite.name), flush=True)
+
+
+def run_all(chosen, jobs, keep):
+    """First what may run side by side, then each of the others by itself."""
+    waiting = [s for s in chosen if not s.alone]
+
+    def work():
+        while True:
+            with lock:
+                if not waiting:
+                    return
+                suite = waiting.pop(0)
+            run_suite(suite, chosen.index(suite), keep)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(jobs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.2)
+    for suite in chosen:
+        if suite.alone:
+            run_suite(suite, chosen.index(suite), keep)
+
+
+def report(chosen, took):
+    for suite in chosen:
+        if suite.failed:
+            print("\n---- %s " % suite.name + "-" * (60 - len(suite.name)))
+            text = suite.output.decode("utf-8", "replace")
+            print(text if len(text) < 20000 else text[:4000] + "\n[…]\n" + text[-16000:])
+    print("\n  %-12s %8s %8s %8s %8s" % ("suite", "passed", "failed", "skipped", "seconds"))
+    for suite in chosen:
+        print("  %-12s %8d %8d %8d %8.1f" % (suite.name, suite.passed, suite.failed, suite.skipped, suite.took))
+    passed, failed = sum(s.passed for s in chosen), sum(s.failed for s in chosen)
+    print("  %-12s %8s %8s %8s %8.1f\n" % ("in all", passed, failed, sum(s.skipped for s in chosen), took))
+    print("%d passed, %d failed" % (passed, failed), flush=True)
+    return 1 if failed or not passed else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true", help="only what needs no PostgreSQL and few seconds")
+    parser.add_argument("--only", default="", help="suites by name, comma separated")
+    parser.add_argument("--list", action="store_true", help="print the names")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--keep", action="store_true", help="keep the suites' directories")
+    options = parser.parse_args()
+    known = suites()
+    only = [n for n in options.only.split(",") if n]
+    for name in only:
+        if name not in [s.name for s in known]:
+            parser.error("no suite %s" % name)
+    chosen = [s for s in known if s.commands and (not only or s.name in only) and (not options.quick or s.quick)]
+    if options.list:
+        print("\n".join(s.name for s in known))
+        return 0
+
+    def stop(signum, frame):
+        with lock:
+            for process in running:
+                stop_group(process)
+        os._exit(128 + signum)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    began = time.monotonic()
+    run_all(chosen, max(1, options.jobs), options.keep)
+    return report(chosen, time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
