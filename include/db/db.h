@@ -64,6 +64,7 @@ void db_notify(struct db *db, const char *channel, const char *payload);
 
 /* For code inside the db layer. */
 void *db_raw(struct db *db);                       /* PGconn, connected, or NULL */
+/* Text of migrations and tests; on failure e->field is the SQLSTATE. */
 enum err db_exec_text(struct db *db, const char *sql, struct rows *rows, struct error *e) must_check;
 
 #endif

@@ -216,9 +216,11 @@ enum err db_exec_text(struct db *db, const char *sql, struct rows *rows, struct 
 		return err;
 	r = PQexec(db->conn, sql);
 	if (PQresultStatus(r) != PGRES_COMMAND_OK && PQresultStatus(r) != PGRES_TUPLES_OK) {
-		if (e)
-			snprintf(e->field, sizeof(e->field), "%s", PQresultErrorField(r, PG_DIAG_SQLSTATE) ? PQresultErrorField(r, PG_DIAG_SQLSTATE) : "");
+		const char *state = PQresultErrorField(r, PG_DIAG_SQLSTATE);
+
 		err = conn_error("text", db->conn, r, e);
+		if (e)
+			snprintf(e->field, sizeof(e->field), "%s", state ? state : "");
 		PQclear(r);
 		return err;
 	}

@@ -1,0 +1,183 @@
+/*
+ * Who may do what in the database: the catalog's grants against what the roles
+ * are for.  A grant that was added without thought fails here.
+ */
+#include <check.h>
+#include <stdlib.h>
+
+#include "pg.h"
+
+static struct pg *pg;
+
+/* What must fail with "permission denied" (42501) for a role. */
+static const struct refusal {
+	const char *role, *sql;
+} refusals[] = {
+	/* The process that faces the network reads no credential and writes no outcome. */
+	{"web", "select sealed from account"},
+	{"web", "select * from account"},
+	{"web", "update account set owner_id = 1"},
+	{"web", "update account set status = 'ok'"},
+	{"web", "update session set state = 'ended'"},
+	{"web", "insert into session(worker_id, owner_id, account_id, provider, generation) values (1, 1, 1, 'local', 1)"},
+	{"web", "update worker set state = 'healthy'"},
+	{"web", "update worker set session_id = null"},
+	{"web", "update operation set state = 'done'"},
+	{"web", "insert into operation(worker_id, provider, kind, generation, state) values (1, 'local', 'start', 1, 'done')"},
+	{"web", "update provider_policy set sharing_allowed = true"},
+	{"web", "insert into sealing_key values (1, '\\x00', 'new', now())"},
+	{"web", "insert into job_lease(id, lease, session_id, worker_id, lane, owner_id, gpus, attempt, run, max_attempts, seconds, until) "
+		"values (1, gen_random_uuid(), 1, 1, 1, 1, 1, 1, 1, 1, 1, now())"},
+	{"web", "update job set payload = '{}'"},
+	{"web", "delete from job"},
+	{"web", "select data from job_log"},
+	{"web", "select partition_drop(0, 0)"},
+	{"web", "create table gpupool.x()"},
+	/* What happened stays. */
+	{"web", "delete from audit"},
+	{"web", "update audit set action = 'x'"},
+	{"web", "delete from event"},
+	{"events", "delete from event"},
+	{"provisioner", "delete from audit"},
+	{"provisioner", "update decision set reason = 'x'"},
+	/* The event loop opens nothing and signs nobody in. */
+	{"events", "select sealed from account"},
+	{"events", "update users set role = 'admin'"},
+	{"events", "insert into api_token(user_id, name, token_hash, scopes) values (1, 'x', '\\x00', '{admin}')"},
+	{"events", "insert into login(user_id, token_hash, csrf_key, expires_at) values (1, '\\x00', '\\x00', now())"},
+	{"events", "insert into worker(owner_id, account_id, provider, title, accelerator, desired) values (1, 1, 'local', 'x', 'cpu', 'running')"},
+	{"events", "update worker set desired = 'running'"},
+	{"events", "update session set owner_id = 2"},
+	{"events", "select partition_drop(0, 0)"},
+	/* The provisioner cannot become a person. */
+	{"provisioner", "select token_hash from login"},
+	{"provisioner", "select token_hash from api_token"},
+	{"provisioner", "update users set role = 'admin'"},
+	{"provisioner", "insert into users(name, role) values ('x', 'admin')"},
+	{"provisioner", "update job set payload = '{}'"},
+	/* This machine's own provisioner sees no credential and no person. */
+	{"local", "select sealed from account"},
+	{"local", "select * from users"},
+	{"local", "select * from job"},
+	{"local", "select * from login"},
+	{"local", "select partition_drop(0, 0)"},
+	{"secrets", "select * from users"},
+	{"secrets", "select * from job"},
+	{"secrets", "select sealed from account"},
+};
+
+START_TEST(test_role_may_not)
+{
+	const struct refusal *r = &refusals[_i];
+	struct db *db = pg_db(pg, r->role, "gpupool");
+	struct error e = {0};
+
+	ck_assert_msg(db_exec_text(db, r->sql, NULL, &e) != OK, "%s may: %s", r->role, r->sql);
+	ck_assert_msg(!strcmp(e.field, "42501"), "%s: %s failed for another reason: %s", r->role, r->sql, e.field);
+	db_close(db);
+}
+END_TEST
+
+START_TEST(test_public_may_nothing)
+{
+	struct db *db = pg_db(pg, "owner", "gpupool");
+
+	ck_assert_int_eq(pg_int(db, "select count(*) from information_schema.role_table_grants where table_schema = 'gpupool' "
+				    "and grantee = 'PUBLIC' and table_name <> 'schema_migration'"), 0);
+	ck_assert_int_eq(pg_int(db, "select count(*) from pg_proc p, aclexplode(coalesce(proacl, acldefault('f', proowner))) a "
+				    "where pronamespace = 'gpupool'::regnamespace and a.grantee = 0"), 0);
+	db_close(db);
+}
+END_TEST
+
+static const char two_workers[] =
+	"insert into users(name, role) values ('o', 'operator');"
+	"insert into account(owner_id, provider) select id, p from users, unnest(array['local', 'manual']) p;"
+	"insert into worker(owner_id, account_id, provider, title, accelerator, desired)"
+	" select owner_id, id, provider, provider, 'cpu', 'running' from account;"
+	"insert into operation(worker_id, provider, kind, generation) select id, provider, 'start', 1 from worker";
+
+START_TEST(test_local_sees_only_its_own)
+{
+	struct db *owner, *local, *all;
+
+	pg_copy(pg, "rows");
+	owner = pg_db(pg, "owner", "rows");
+	local = pg_db(pg, "local", "rows");
+	all = pg_db(pg, "provisioner", "rows");
+	pg_sql(owner, two_workers, NULL);
+	ck_assert_int_eq(pg_int(all, "select count(*) from operation"), 2);
+	ck_assert_int_eq(pg_int(local, "select count(*) from operation where provider = 'manual'"), 0);
+	ck_assert_int_eq(pg_int(local, "select count(*) from operation"), 1);
+	ck_assert_int_eq(pg_int(local, "select count(*) from worker"), 1);
+	pg_sql(local, "update worker set state = 'failed'", NULL);
+	ck_assert_int_eq(pg_int(owner, "select count(*) from worker where state = 'failed'"), 1);
+	db_close(owner);
+	db_close(local);
+	db_close(all);
+}
+END_TEST
+
+START_TEST(test_one_open_operation_and_one_session_a_worker)
+{
+	struct db *owner;
+	struct error e = {0};
+	const char *session = "insert into session(worker_id, owner_id, account_id, provider, generation) values (1, 1, 1, 'local', 1)";
+
+	pg_copy(pg, "unique");
+	owner = pg_db(pg, "owner", "unique");
+	pg_sql(owner, two_workers, NULL);
+	ck_assert_int_eq(db_exec_text(owner, "insert into operation(worker_id, provider, kind, generation) values (1, 'local', 'stop', 2)", NULL, &e),
+			 ERR_CONFLICT);
+	pg_sql(owner, session, NULL);
+	ck_assert_int_eq(db_exec_text(owner, session, NULL, &e), ERR_CONFLICT);
+	pg_sql(owner, "update session set state = 'ended'", NULL);
+	pg_sql(owner, session, NULL);
+	db_close(owner);
+}
+END_TEST
+
+START_TEST(test_partitions_leave_by_age_only_when_nothing_of_them_is_alive)
+{
+	struct db *owner, *prov;
+
+	pg_copy(pg, "parts");
+	owner = pg_db(pg, "owner", "parts");
+	prov = pg_db(pg, "provisioner", "parts");
+	ck_assert_int_eq(pg_int(prov, "select (partition_drop(30, 365) is null)::int"), 1);
+	pg_sql(owner,
+	       "do $$ begin execute format('create table job_20260110 partition of job for values from (%s) to (%s)',"
+	       " day_id('2026-01-10'), day_id('2026-01-11')); end $$", NULL);
+	pg_sql(owner, "insert into lane(type, accelerator, gpus, owner_id, priority) values (0, '', 1, 1, 5);"
+		      "insert into job_ready(lane, id, owner_id, max_attempts) select 1, day_id('2026-01-10') + 5, 1, 3", NULL);
+	ck_assert_int_eq(pg_int(prov, "select (partition_drop(30, 365) is null)::int"), 1);
+	pg_sql(owner, "delete from job_ready", NULL);
+	ck_assert_int_eq(pg_int(prov, "select (partition_drop(30, 365) = 'job_20260110')::int"), 1);
+	ck_assert_int_eq(pg_int(prov, "select (partition_drop(30, 365) is null)::int"), 1);
+	ck_assert_int_ge(pg_int(prov, "select partition_ahead(10)"), 8);
+	db_close(owner);
+	db_close(prov);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("grants");
+	TCase *t = tcase_create("grants");
+	SRunner *sr;
+	int failed;
+
+	pg = pg_start();
+	tcase_set_timeout(t, 60);
+	tcase_add_loop_test(t, test_role_may_not, 0, (int)ARRAY_LEN(refusals));
+	tcase_add_test(t, test_public_may_nothing);
+	tcase_add_test(t, test_local_sees_only_its_own);
+	tcase_add_test(t, test_one_open_operation_and_one_session_a_worker);
+	tcase_add_test(t, test_partitions_leave_by_age_only_when_nothing_of_them_is_alive);
+	suite_add_tcase(s, t);
+	sr = srunner_create(s);
+	srunner_run_all(sr, CK_NORMAL);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
