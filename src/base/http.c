@@ -276,7 +276,7 @@ static bool read_reply(CURL *easy, struct arena *a, const struct transfer *t, st
 	curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &wait);
 	ret->status = (int)status;
 	if (header_value(easy, "Retry-After"))
-		ret->retry_after_s = wait;
+		ret->retry_after_s = wait > 0 ? wait : 0; /* a date may be past */
 	ret->body = arena_str(a, buf_str(&t->body));
 	return ret->body.ptr && keep(a, type, &ret->content_type) && keep(a, header_value(easy, "ETag"), &ret->etag);
 }
