@@ -1,4 +1,5 @@
 """Fixtures: a stand-in server and real agents as processes of their own, in directories that any uid may enter."""
+import importlib.util
 import os
 import shutil
 import signal
@@ -44,6 +45,21 @@ def pool():
     assert not pool.breaches
 
 
+@pytest.fixture(params=["as we are", "as an ordinary user"] if os.geteuid() == 0 else ["as we are"])
+def uid(request):
+    """For tests of isolation: root's agents keep jobs apart by uid, others' by what Linux grants a process."""
+    return 65534 if request.param == "as an ordinary user" else None
+
+
+@pytest.fixture
+def shared(work):
+    """A directory in which jobs of any uid may leave marks for the test."""
+    path = os.path.join(work, "shared")
+    os.mkdir(path)
+    os.chmod(path, 0o777)
+    return path
+
+
 @pytest.fixture
 def work():
     path = tempfile.mkdtemp(prefix="gpupool-test-")
@@ -57,13 +73,18 @@ def start(pool, work):
     """start(…) → a running agent; its output is in agent.output()."""
     agents = []
 
-    def start(wait=True, program=PROGRAM, token=None, options=(), **env):
+    def start(wait=True, program=PROGRAM, token=None, uid=None, options=(), **env):
         number = len(agents)
+        options = dict(options)
+        if uid:
+            os.chown(work, uid, uid)
+            options.update(user=uid, group=uid, extra_groups=[])
         out = open(os.path.join(work, "agent-%d.out" % number), "w+b")
         full = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "GPUPOOL_WORK": os.path.join(work, "work"),
-                "GPUPOOL_ENROL_TOKEN": token or pool.enrol_token, "GPUPOOL_RETRY_SECONDS": "0.2", **env}
+                "GPUPOOL_ENROL_TOKEN": token or pool.enrol_token, "GPUPOOL_RETRY_SECONDS": "0.2", "HOME": work, **env}
         agent = subprocess.Popen([PYTHON, program, pool.url], env={k: v for k, v in full.items() if v is not None},
-                                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **dict(options))
+                                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **options)
+        agent.work = full["GPUPOOL_WORK"]
         agent.output = lambda: (out.seek(0), out.read().decode())[1]
         agents.append(agent)
         if wait:
@@ -77,3 +98,12 @@ def start(pool, work):
         agent.wait()
         output = agent.output()
         assert pool.session_token not in output and pool.enrol_token not in output
+
+
+@pytest.fixture(scope="session")
+def agent_module():
+    """The agent as a module, for its parts."""
+    spec = importlib.util.spec_from_file_location("gpupool_agent", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -52,8 +52,9 @@ class Job:
         self.lease_seconds = options.pop("leaseSeconds", 60)
         self.options = options
         self.deliveries = 0
-        self.log = b""
-        self.artifacts = {}
+        self.log = bytearray()
+        self.artifacts = {}             # name → (size, sha256)
+        self.kept = {}                  # name → bytes, of small ones
         self.progress = []
         self.item = None                # the result, once accepted
         self.items = 0                  # how often a result came
@@ -63,10 +64,6 @@ class Job:
     def spec(self):
         return dict({"jobId": self.id, "lease": self.lease, "leaseSeconds": self.lease_seconds, "type": "script",
                      "payload": self.payload, "timeoutSeconds": None, "attempt": 1, "gpus": 1}, **self.options)
-
-    @property
-    def state(self):
-        return self.item and self.item["state"]
 
     @property
     def text(self):
@@ -82,7 +79,8 @@ class Pool:
         self.session_token = "session-" + uuid.uuid4().hex
         self.worker = "41"
         self.instance = None
-        self.registration = None
+        self.registration = None        # the body of the last one
+        self.registrations = 0
         self.breaches = []
         self.calls = []                 # (monotonic seconds, route, body)
         self.jobs = {}
@@ -91,7 +89,7 @@ class Pool:
         self.goodbye = None
         self.parked = []                # `max` of each parked claim
         self.heartbeat_seconds = 0.3
-        self.deadline_seconds = None
+        self.deadline_at = None         # monotonic seconds
         self.park_seconds = 25
         self.renewing = True
         self.log_limit = 64 << 20
@@ -101,6 +99,8 @@ class Pool:
         self.fail = {}                  # route → [status, …] to answer with first
         self.over = None                # 401 or 410 on every route
         self.agent_source = b""
+        self.connections = 0
+        self.user_agents = []           # distinct, in order of first sight
         self.port = 0
         self._http = None
         self._sockets = set()
@@ -134,6 +134,9 @@ class Pool:
     @property
     def url(self):
         return "http://127.0.0.1:%d" % self.port
+
+    def _deadline(self):
+        return None if self.deadline_at is None else max(0, self.deadline_at - time.monotonic())
 
     # For tests.
 
@@ -178,11 +181,11 @@ class Pool:
         if self.instance not in (None, body["instance"]):
             raise Problem(409, title="Conflict")
         self.instance, self.registration = body["instance"], body
-        if self.session_token in getattr(self, "_given", ()):
+        if self.registrations:
             self.session_token = "session-" + uuid.uuid4().hex
-        self._given = {self.session_token}
+        self.registrations += 1
         return {"workerId": self.worker, "token": self.session_token, "heartbeatSeconds": self.heartbeat_seconds,
-                "deadlineSeconds": self.deadline_seconds, "later": "ignored"}
+                "deadlineSeconds": self._deadline(), "later": "ignored"}
 
     def claim(self, body):
         fields(body, ("max", "waitSeconds", "holding"))
@@ -207,7 +210,7 @@ class Pool:
         for job in jobs:
             job.deliveries += 1
         orders, self.orders = self.orders, []
-        return {"jobs": [job.spec() for job in jobs], "orders": orders, "deadlineSeconds": self.deadline_seconds}
+        return {"jobs": [job.spec() for job in jobs], "orders": orders, "deadlineSeconds": self._deadline()}
 
     def heartbeat(self, body):
         fields(body, ("jobs",), ("gpu",))
@@ -223,7 +226,7 @@ class Pool:
             if self.renewing and not job.void and not job.item:
                 renewed.append({"jobId": job.id, "lease": job.lease, "leaseSeconds": job.lease_seconds})
         orders, self.orders = self.orders, []
-        return {"orders": orders, "deadlineSeconds": self.deadline_seconds, "renewed": renewed}
+        return {"orders": orders, "deadlineSeconds": self._deadline(), "renewed": renewed}
 
     def results(self, body):
         fields(body, ("results",))
@@ -270,7 +273,8 @@ class Pool:
         offset = int(query["offset"][0])
         if offset > len(job.log):
             raise Problem(409, title="Conflict", expectedOffset=len(job.log))
-        job.log = (job.log + data[len(job.log) - offset:])[:self.log_limit]
+        job.log += data[len(job.log) - offset:]
+        del job.log[self.log_limit:]
         job.events.append("log")
         answer = {"length": len(job.log)}
         return dict(answer, full=True) if len(job.log) == self.log_limit else answer
@@ -290,13 +294,13 @@ class Route(http.server.BaseHTTPRequestHandler):
     """HTTP in front of Pool."""
     protocol_version = "HTTP/1.1"
     pool = None
-    kept = None                         # keeps artifact bytes when a test wants them: {name: bytes}
 
     def setup(self):
         super().setup()
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self.pool.changed:
             self.pool._sockets.add(self.connection)
+            self.pool.connections += 1
 
     def finish(self):
         with self.pool.changed:
@@ -362,6 +366,8 @@ class Route(http.server.BaseHTTPRequestHandler):
         need(route, "no route %s %s" % (self.command, self.path))
         length = int(self.headers.get("Content-Length") or 0)
         token = (self.headers.get("Authorization") or "").replace("Bearer ", "", 1)
+        if self.headers.get("User-Agent") not in pool.user_agents:
+            pool.user_agents.append(self.headers.get("User-Agent"))
         query = parse_qs(url.query)
         if route == "artifacts":
             return self._artifact(url, query, length, token)
@@ -423,7 +429,7 @@ class Route(http.server.BaseHTTPRequestHandler):
         need(self.headers["Content-Digest"] == said, "digest of %s" % name)
         with pool.changed:
             answer = pool.artifact(url.path.split("/")[4], name, query, length, digest.hexdigest())
-            pool.jobs[url.path.split("/")[4]].__dict__.setdefault("kept", {})[name] = b"".join(kept)
+            pool.jobs[url.path.split("/")[4]].kept[name] = b"".join(kept)
             pool.changed.notify_all()
             if pool.cut.get("artifacts"):
                 pool.cut["artifacts"] -= 1
