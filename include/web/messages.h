@@ -70,6 +70,9 @@ enum err catalogue_parse(struct arena *a, const char *file, const struct locale_
 /* Index of a key, or -1. */
 ptrdiff_t catalogue_find(const struct catalogue *c, const char *key);
 
+/* The form of that name, or NULL. */
+const struct message_form *message_form_named(const struct message *m, struct str name);
+
 /* The form that an argument chooses; number is NULL where it is no integer. */
 const struct message_form *message_choose(const struct catalogue *c, const struct message *m, struct str argument,
 					  const int64_t *number);

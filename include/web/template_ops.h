@@ -10,6 +10,7 @@
  *     {{!text}}                 nothing
  *     {{@key}} {{@key name}}    a message of the catalogue, with the value of
  *                               `name` as its argument (web/messages.h)
+ *     {{@key[form]}}            that form of a message
  *     {{@}}                     inside a message: the argument
  *
  * Raw output ({{{name}}}, {{&name}}) and other delimiters are refused.  Tags
@@ -56,6 +57,7 @@ struct op {
 	bool has_path;
 	int line;
 	struct str text;     /* TEXT: bytes; else what the tag names, NUL-terminated */
+	struct str form;     /* MESSAGE with a [form] given; else STR_NULL */
 	struct str indent;   /* PARTIAL alone on its line: the blanks before it */
 	struct op_path path; /* VALUE, URL, SECTION, INVERTED; the argument of MESSAGE */
 	size_t end;          /* SECTION, INVERTED: index of its END */

@@ -263,7 +263,7 @@ ptrdiff_t catalogue_find(const struct catalogue *c, const char *key)
 	return -1;
 }
 
-static const struct message_form *form_named(const struct message *m, struct str name)
+const struct message_form *message_form_named(const struct message *m, struct str name)
 {
 	for (size_t i = 0; i < m->count; i++)
 		if (str_eqz(name, m->forms[i].name))
@@ -278,10 +278,10 @@ const struct message_form *message_choose(const struct catalogue *c, const struc
 
 	if (!m->forms[0].name[0])
 		return &m->forms[0];
-	form = form_named(m, argument);
+	form = message_form_named(m, argument);
 	if (!form && number)
-		form = form_named(m, str_of(c->rules->plural(*number)));
-	return form ? form : form_named(m, STR("other"));
+		form = message_form_named(m, str_of(c->rules->plural(*number)));
+	return form ? form : message_form_named(m, STR("other"));
 }
 
 static bool is_plural_category(const char *name)
@@ -303,7 +303,7 @@ static enum err covered(const struct catalogue *a, const struct catalogue *b, st
 			return error_set(e, ERR_INVALID, "%s has \"%s\", %s has not", a->file, m->key, b->file);
 		for (size_t f = 0; f < m->count; f++)
 			if (!is_plural_category(m->forms[f].name) &&
-			    !form_named(&b->messages[at], str_of(m->forms[f].name)))
+			    !message_form_named(&b->messages[at], str_of(m->forms[f].name)))
 				return error_set(e, ERR_INVALID, "%s has \"%s[%s]\", %s has not", a->file, m->key,
 						 m->forms[f].name, b->file);
 	}

@@ -297,6 +297,7 @@ static enum err call_message(struct render *r, const struct op *op)
 	const struct message *m = &r->catalogue->messages[op->target];
 	const struct json *outer = r->argument, *argument = NULL;
 	char scratch[NUMBER_TEXT];
+	const struct message_form *form;
 	struct str text = STR("");
 	int64_t number;
 	enum err err = OK;
@@ -309,9 +310,12 @@ static enum err call_message(struct render *r, const struct op *op)
 	if (err)
 		return err;
 	number = json_as_i64(argument, 0);
+	if (op->form.ptr)
+		form = message_form_named(m, op->form);
+	else
+		form = message_choose(r->catalogue, m, text, json_type_of(argument) == JSON_INT ? &number : NULL);
 	r->argument = argument;
-	err = call(r, op,
-		   &message_choose(r->catalogue, m, text, json_type_of(argument) == JSON_INT ? &number : NULL)->program);
+	err = call(r, op, &form->program);
 	r->argument = outer;
 	return err;
 }

@@ -205,6 +205,17 @@ static enum err add_partial(struct compiler *c, const struct tag *tag, struct st
 	return parse_key(c, tag->body, &op->text);
 }
 
+/* "key[form]" */
+static enum err parse_form(struct compiler *c, struct str text, struct op *op)
+{
+	struct str form = {text.ptr, text.len - 1}, key;
+	enum err err;
+
+	str_cut(&form, '[', &key);
+	err = parse_key(c, key, &op->text);
+	return err ? err : parse_key(c, form, &op->form);
+}
+
 static enum err add_message(struct compiler *c, const struct tag *tag)
 {
 	struct str argument = tag->body, key;
@@ -224,7 +235,10 @@ static enum err add_message(struct compiler *c, const struct tag *tag)
 		return no_memory(c);
 	c->line_start = false;
 	str_cut(&argument, ' ', &key);
-	err = parse_key(c, key, &op->text);
+	if (str_ends(key, "]"))
+		err = parse_form(c, key, op);
+	else
+		err = parse_key(c, key, &op->text);
 	if (err || !argument.ptr)
 		return err;
 	op->has_path = true;
@@ -304,7 +318,7 @@ static enum err add_tag(struct compiler *c, const struct tag *tag, struct str in
 
 static enum err compile_tag(struct compiler *c, size_t start)
 {
-	struct tag tag;
+	struct tag tag = {0};
 	struct str indent = STR_NULL;
 	size_t from = start, to;
 	bool alone;

@@ -114,6 +114,18 @@ static enum err link_partial(const struct template_set *set, const struct progra
 	return OK;
 }
 
+/* Whether to choose a form, or to write the one given. */
+static bool needs_argument(const struct message *m, struct str form)
+{
+	for (size_t f = 0; f < m->count; f++) {
+		if (form.ptr && !str_eqz(form, m->forms[f].name))
+			continue;
+		if ((m->forms[f].name[0] && !form.ptr) || m->forms[f].program.uses_argument)
+			return true;
+	}
+	return false;
+}
+
 static enum err link_message(const struct template_set *set, const struct program *p, struct op *op, struct error *e)
 {
 	ptrdiff_t at = catalogue_find(&set->catalogues[0], op->text.ptr);
@@ -121,13 +133,15 @@ static enum err link_message(const struct template_set *set, const struct progra
 	if (at < 0)
 		return error_set(e, ERR_INVALID, "%s:%d: unknown message \"%s\"", p->file, op->line, op->text.ptr);
 	op->target = (size_t)at;
-	for (size_t i = 0; !op->has_path && i < set->catalogue_count; i++) {
+	for (size_t i = 0; i < set->catalogue_count; i++) {
 		const struct message *m = &set->catalogues[i].messages[at];
 
-		for (size_t f = 0; f < m->count; f++)
-			if (m->forms[f].name[0] || m->forms[f].program.uses_argument)
-				return error_set(e, ERR_INVALID, "%s:%d: message \"%s\" needs an argument", p->file,
-						 op->line, op->text.ptr);
+		if (op->form.ptr && !message_form_named(m, op->form))
+			return error_set(e, ERR_INVALID, "%s:%d: message \"%s\" has no form \"%s\"", p->file, op->line,
+					 op->text.ptr, op->form.ptr);
+		if (!op->has_path && needs_argument(m, op->form))
+			return error_set(e, ERR_INVALID, "%s:%d: message \"%s\" needs an argument", p->file, op->line,
+					 op->text.ptr);
 	}
 	return OK;
 }

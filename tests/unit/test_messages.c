@@ -119,11 +119,11 @@ START_TEST(test_nested_messages)
 	json_put_i64(j, "x", 1);
 	json_put_i64(j, "y", 2);
 	ck_assert_int_eq(template_add(set, "t", STR("{{@outer x}}"), &e), OK);
-	ck_assert_int_eq(template_add_catalogue(set, "en", STR("outer = {{@}} {{@inner y}} {{@}}\ninner = ({{@}})"), &e),
+	ck_assert_int_eq(template_add_catalogue(set, "en", STR("outer = {{@}} {{@inner y}} {{@}}{{@w[c]}}{{@w[d] x}}\ninner = ({{@}})\nw[c] = c\nw[d] = d{{@}}\nw[other] ="), &e),
 			 OK);
 	ck_assert_int_eq(template_link(set, &e), OK);
 	ck_assert_int_eq(template_render(set, "t", "en", j, true, &out, &e), OK);
-	ck_assert(str_eqz(buf_str(&out), "1 (2) 1"));
+	ck_assert(str_eqz(buf_str(&out), "1 (2) 1cd1"));
 }
 END_TEST
 
@@ -178,9 +178,9 @@ START_TEST(test_all_messages_are_used)
 		ck_assert_ptr_nonnull(tag);
 		for (asset_range("templates/", &at, &end); at < end; at++)
 			for (const char *p = strstr(assets[at].bytes.ptr, tag); p && !used; p = strstr(p + 1, tag))
-				used = strchr("} ", p[strlen(tag)]);
+				used = strchr("}[ ", p[strlen(tag)]);
 		for (const char *p = strstr(en->bytes.ptr, tag); p && !used; p = strstr(p + 1, tag))
-			used = strchr("} ", p[strlen(tag)]);
+			used = strchr("}[ ", p[strlen(tag)]);
 		ck_assert_msg(used, "message \"%s\" is used nowhere", c.messages[i].key);
 	}
 }
