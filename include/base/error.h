@@ -47,6 +47,7 @@ struct error {
 	enum err code;
 	char field[64]; /* "" or the JSON path of the input at fault */
 	char msg[256];  /* one sentence that can be shown as it is */
+	const char *reason; /* static; a finer code for programs ("public_url"), or NULL */
 };
 
 const char *err_name(enum err e);

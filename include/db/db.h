@@ -49,7 +49,8 @@ int64_t db_take_ms(struct db *db);
 /*
  * Runs fn inside a transaction, again (up to 4 times) after a serialization
  * failure or deadlock.  fn returning anything but OK rolls back.  fn must have
- * no effect outside the database.
+ * no effect outside the database.  Inside a transaction it joins that one: an
+ * error of fn must then be handed on, for nothing but the whole can be undone.
  */
 enum err tx_run(struct db *db, enum err (*fn)(struct db *, void *), void *ctx, struct error *e) must_check;
 

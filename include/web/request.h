@@ -21,6 +21,8 @@
 #include "web/auth.h"
 
 struct route;
+struct wakes;
+struct template_set;
 
 enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_PUT, METHOD_PATCH, METHOD_DELETE, METHOD_OPTIONS, METHOD_OTHER };
 
@@ -51,6 +53,8 @@ struct request {
 
 	struct str body; /* whole body; the events role's streamed routes leave it empty */
 
+	char *set_cookie; /* from auth_resolve(): goes out with the answer, whatever it is */
+
 	/* set by the router */
 	const struct route *route;
 	struct capture captures[REQUEST_CAPTURES];
@@ -65,8 +69,20 @@ struct ctx {
 	struct db *db;
 	const struct config *config;
 	struct arena *arena; /* the request's */
+	const struct template_set *templates; /* NULL = pages are not served */
+	struct wakes *wakes; /* the process's hints; NULL = none are sent */
 };
 
+/* The FastCGI parameters that we read, and the nginx variable each comes from;
+ * ends with a NULL name.  --print-nginx writes nginx's list from it. */
+struct request_param_row {
+	const char *name, *variable;
+	size_t offset; /* of the member that takes it as it is; 0 = parsed */
+};
+extern const struct request_param_row request_params[];
+
+/* An empty request whose method and length are unknown yet. */
+void request_init(struct request *r, struct arena *a);
 /* Takes one FastCGI parameter; those unknown are ignored. */
 void request_param(struct request *r, struct str name, struct str value);
 
@@ -77,6 +93,8 @@ enum err request_capture_id(const struct request *r, const char *name, int64_t *
 
 /* ERR_PRECONDITION when If-Match is there and does not name this version. */
 enum err request_if_match(const struct request *r, int64_t version, struct error *e) must_check;
+/* Whether a list of entity tags (If-Match, If-None-Match) names this one, weakly compared. */
+bool etag_matches(struct str header, struct str etag);
 /* Whether the client rather has HTML than JSON. */
 bool request_wants_html(const struct request *r);
 /* Frees json and params; everything else is the arena's. */

@@ -27,6 +27,7 @@ struct response {
 	struct buf body;
 	struct response_header headers[RESPONSE_HEADERS];
 	int header_count;
+	bool no_body; /* answer to HEAD: the length of the body, and no body */
 	bool secret; /* holds a token: never stored for Idempotency-Key */
 	char object[64]; /* what was made or changed, "token 12"; for the audit trail */
 	struct json *audit; /* further detail for the audit trail or NULL; owned */
@@ -39,6 +40,8 @@ void response_done(struct response *r);
 
 /* name is a static string; control characters in the value are a BUG. */
 void response_header(struct response *r, const char *name, const char *fmt, ...) printf_like(3, 4);
+/* NULL when it was not set. */
+const char *response_get_header(const struct response *r, const char *name);
 /* For the audit trail and for replays: response_object(res, "token %ld", id). */
 void response_object(struct response *r, const char *fmt, ...) printf_like(2, 3);
 /* Takes the document. */

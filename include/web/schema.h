@@ -2,7 +2,7 @@
  * schema - the shape of a request body or query, as a table.
  *
  * One table makes three things: validation (every error at once, each with the
- * path of its field), the OpenAPI document, and the reading of forms.  Unknown
+ * path of its field), the OpenAPI document, and the reading of forms (web/form.h).  Unknown
  * fields are refused by name unless the route says ROUTE_LENIENT.
  *
  *     static const struct field member[] = { …, {0} };
@@ -48,7 +48,7 @@ struct field {
 	const char *name;
 	enum field_type type;
 	unsigned flags;
-	double min, max; /* both 0 = the type's default */
+	double min, max; /* both 0 = the type's default: see schema_limits() */
 	const char *const *choices; /* NULL-terminated */
 	const struct field *nested;
 	const char *doc;
@@ -56,26 +56,13 @@ struct field {
 	int item_max;        /* characters of an item of FIELD_STRINGS and FIELD_NAMES, 0 = 200 */
 };
 
+/* The limits in effect. */
+void schema_limits(const struct field *f, double *min, double *max);
+
 /* Checks an object; all errors go to f.  lenient ignores unknown members. */
 void schema_check(const struct field *fields, struct json *object, bool lenient, struct arena *a, struct field_errors *f);
 
-/* "a=1&b=x" to an object typed by the table; errors to f as above.  The result is
- * the caller's and never NULL. */
-struct json *schema_query(const struct field *fields, struct str query, struct arena *a, struct field_errors *f);
-
-/* A form (application/x-www-form-urlencoded) to an object typed by the table:
- * empty values are absent, "on" is true, repeated names make an array, "a.b"
- * is a member of an object; the field "csrf" is skipped and returned. */
-struct json *schema_form(const struct field *fields, struct str body, struct arena *a, struct str *csrf, struct field_errors *f);
-/* The same for multipart/form-data; files arrive as the text of their field. */
-struct json *schema_multipart(const struct field *fields, struct str body, struct str content_type, struct arena *a,
-			      struct str *csrf, struct field_errors *f);
-
 /* JSON Schema of the table, for the OpenAPI document. */
 struct json *schema_describe(const struct field *fields, bool lenient);
-
-/* Cuts the next name=value off *rest, percent-decoded into the arena; false at the end.
- * *ok becomes false on malformed encoding. */
-bool query_next(struct str *rest, struct arena *a, struct str *name, struct str *value, bool *ok);
 
 #endif

@@ -38,6 +38,7 @@ printf_like(4, 0) static void fill(struct error *ret, enum err code, const char 
 	/* Formatted aside, for the arguments may point into *ret. */
 	vsnprintf(msg, sizeof(msg), fmt, ap);
 	ret->code = code;
+	ret->reason = NULL;
 	snprintf(ret->field, sizeof(ret->field), "%s", field);
 	snprintf(ret->msg, sizeof(ret->msg), "%s", msg);
 }

@@ -1,0 +1,143 @@
+/* view - pages from models.  See web/view.h. */
+#include "web/view.h"
+
+#include "base/log.h"
+#include "web/auth.h"
+#include "web/routes.h"
+#include "web/template.h"
+#include "web/version.h"
+
+static struct json *user_model(const struct principal *p)
+{
+	struct json *user;
+
+	if (!p->user_id)
+		return json_null();
+	user = json_object();
+	json_put_id(user, "id", p->user_id);
+	json_put_cstr(user, "name", p->name);
+	json_put_cstr(user, "role", role_name(p->role));
+	json_put_bool(user, "isAdmin", p->role == ROLE_ADMIN);
+	json_put_bool(user, "maySubmit", (p->scopes & SCOPE_SUBMIT) != 0);
+	return user;
+}
+
+/* The user's, else the first of Accept-Language that we have, else English. */
+static const char *choose_locale(const struct ctx *ctx, const struct request *req)
+{
+	struct str rest = req->accept_language, item, code;
+
+	if (req->principal.locale[0] && template_has_locale(ctx->templates, req->principal.locale))
+		return req->principal.locale;
+	while (str_cut(&rest, ',', &item)) {
+		const char *wanted;
+
+		if (!str_cut(&item, ';', &code))
+			continue;
+		code = str_trim(code);
+		wanted = code.len && code.len < 16 ? arena_strndup(req->arena, code.ptr, code.len) : NULL;
+		if (wanted && template_has_locale(ctx->templates, wanted))
+			return wanted;
+	}
+	return TEMPLATE_LOCALE;
+}
+
+/* Adds what the page has not set itself. */
+static void add_common(struct request *req, const char *name, const char *locale, struct json *model)
+{
+	struct json *page = json_get(model, "page");
+	char csrf[AUTH_CSRF_TEXT];
+
+	if (!page) {
+		page = json_object();
+		json_put(model, "page", page);
+	}
+	if (!json_has(page, "name"))
+		json_put_cstr(page, "name", name);
+	json_put_cstr(page, "locale", locale);
+	json_put_cstr(page, "version", GPUPOOL_VERSION);
+	json_put_str(page, "path", req->path);
+	if (!json_has(model, "user"))
+		json_put(model, "user", user_model(&req->principal));
+	auth_csrf_token(&req->principal, csrf);
+	json_put_cstr(model, "csrf", csrf);
+}
+
+enum err view_page(struct ctx *ctx, struct request *req, struct response *res, int status, const char *name,
+		   struct json *model, struct error *e)
+{
+	cleanup_json struct json *owned = model;
+	const char *locale;
+	enum err err;
+
+	if (!ctx->templates)
+		return error_set(e, ERR_INTERNAL, "no templates are loaded");
+	locale = choose_locale(ctx, req);
+	add_common(req, name, locale, owned);
+	buf_reset(&res->body);
+	err = template_render(ctx->templates, name, locale, owned, false, &res->body, e);
+	if (err) {
+		log_error("view.render", "template=%s error=\"%s\"", name, e->msg);
+		return ERR_INTERNAL;
+	}
+	res->status = status;
+	res->content_type = "text/html";
+	response_header(res, "Content-Language", "%s", locale);
+	response_header(res, "Vary", "Accept-Language, Cookie");
+	return OK;
+}
+
+bool view_is_page(const struct request *req)
+{
+	if (req->route)
+		return req->route->auth == AUTH_PAGE || req->route->kind == BODY_FORM;
+	return str_starts(req->path, "/admin/") && request_wants_html(req);
+}
+
+/* Where the person was going, for after the sign-in; of GETs only. */
+static void to_sign_in(const struct request *req, struct response *res)
+{
+	cleanup_buf struct buf next = BUF_INIT(2048);
+
+	if (req->method == METHOD_GET && !str_eqz(req->path, "/admin/sign-in")) {
+		buf_addstr(&next, req->path);
+		if (req->query.len) {
+			buf_addc(&next, '?');
+			buf_addstr(&next, req->query);
+		}
+	}
+	response_reset(res);
+	if (next.len && !next.failed) {
+		cleanup_buf struct buf url = BUF_INIT(8192);
+
+		buf_adds(&url, "/admin/sign-in?next=");
+		buf_add_url(&url, buf_str(&next));
+		response_redirect(res, url.ptr);
+	} else {
+		response_redirect(res, "/admin/sign-in");
+	}
+}
+
+void view_problem(struct ctx *ctx, struct request *req, struct response *res, const struct error *e,
+		  const struct field_errors *f)
+{
+	struct response page;
+	struct json *model;
+
+	problem_answer(req, res, e, f);
+	if (!view_is_page(req) || !ctx->templates)
+		return;
+	if (e->code == ERR_UNAUTHORIZED) {
+		to_sign_in(req, res);
+		return;
+	}
+	model = json_object();
+	json_put(model, "problem", problem_json(req, e, f));
+	response_init(&page, req->arena);
+	if (view_page(ctx, req, &page, res->status, "error", model, &(struct error){0}) == OK) {
+		buf_reset(&res->body);
+		buf_addstr(&res->body, buf_str(&page.body));
+		res->content_type = page.content_type;
+	}
+	response_done(&page);
+}
