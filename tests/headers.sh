@@ -12,7 +12,7 @@ for header in include/*/*.h; do
 	# shellcheck disable=SC2086
 	if printf '#include "%s"\n#include "%s"\n' "$name" "$name" |
 		"${CC:-cc}" -std=gnu17 -D_GNU_SOURCE -fsyntax-only -Wall -Wextra -Wno-unused-parameter -Werror \
-			-Iinclude -I"$build" $flags -x c -; then
+			-Iinclude -I"$build" -include base/banned.h $flags -x c -; then
 		passed=$((passed + 1))
 	else
 		echo "$header does not compile alone"

@@ -246,6 +246,10 @@ bool crypto_unbase64(struct str text, struct buf *ret)
 		return false;
 	if (!text.len)
 		return true;
+	for (size_t i = 0; i < text.len; i++)
+		/* libsodium 1.0.18 takes some of these for digits. */
+		if ((unsigned char)text.ptr[i] >= 0x80)
+			return false;
 	bytes = malloc(room);
 	if (!bytes)
 		error_no_memory();

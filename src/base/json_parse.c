@@ -179,7 +179,9 @@ static bool parse_number(struct parser *p, struct json **ret)
 
 	while (text.ptr + text.len < p->end && strchr("+-.0123456789eE", text.ptr[text.len]))
 		text.len++;
-	if (str_to_i64(text, INT64_MIN, INT64_MAX, &i))
+	if (str_eqz(text, "-0"))
+		*ret = json_new_i64(0);
+	else if (str_to_i64(text, INT64_MIN, INT64_MAX, &i))
 		*ret = json_new_i64(i);
 	else if (str_to_double(text, &d))
 		*ret = json_new_double(d);

@@ -212,12 +212,14 @@ START_TEST(test_hex)
 	ck_assert(!crypto_unhex(STR("007f"), bytes, 3));
 	ck_assert(!crypto_unhex(STR("007ffg"), bytes, 3));
 	ck_assert(!crypto_unhex(STR("00:7ff"), bytes, 3));
+	ck_assert(!crypto_unhex(STR("007ff\xff"), bytes, 3));
 	ck_assert(!crypto_unhex(STR("007ff\0"), bytes, 3));
 }
 END_TEST
 
 static const char *const not_base64[] = {
 	"Zg", "Zg=", "Z", "Zg==\n", "Zg== ", "Zh==", "Zm9=", "Zg==Zg==", "Z===", "====", "Zm9-", "Zm9_", "Zm\n9", "Zm9vY",
+	"\xff\xff\xff\xff", "g\xff\xffZmg==", "Zm9\xc1",
 };
 
 START_TEST(test_not_base64)
