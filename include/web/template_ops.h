@@ -54,6 +54,7 @@ struct op_path {
 struct op {
 	enum op_kind kind;
 	bool first;  /* what it writes begins a line of the template */
+	bool alone;  /* PARTIAL: has its line to itself */
 	bool has_path;
 	int line;
 	struct str text;     /* TEXT: bytes; else what the tag names, NUL-terminated */

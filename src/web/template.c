@@ -17,7 +17,8 @@ struct render {
 	const struct json *contexts[TEMPLATE_CONTEXTS_MAX];
 	size_t depth;
 	const struct json *argument; /* of the message being run */
-	struct buf indent;           /* of the partial being run */
+	struct buf indent;           /* of partials that have a line to themselves, from */
+	size_t indent_from;          /* here; what came before is another line's */
 	size_t calls, steps;
 	bool strict;
 	struct buf *out;
@@ -153,6 +154,11 @@ static bool is_safe_url(struct str url)
 
 /* ---- output ---- */
 
+static struct str indent(const struct render *r)
+{
+	return (struct str){r->indent.ptr + r->indent_from, r->indent.len - r->indent_from};
+}
+
 static void add_indented(struct render *r, struct str text, bool first)
 {
 	size_t start = 0;
@@ -161,7 +167,7 @@ static void add_indented(struct render *r, struct str text, bool first)
 		if (text.ptr[i] != '\n' && i + 1 < text.len)
 			continue;
 		if (start || first)
-			buf_addstr(r->out, buf_str(&r->indent));
+			buf_addstr(r->out, indent(r));
 		buf_add(r->out, text.ptr + start, i + 1 - start);
 		start = i + 1;
 	}
@@ -169,7 +175,7 @@ static void add_indented(struct render *r, struct str text, bool first)
 
 static void add_text(struct render *r, const struct op *op)
 {
-	if (r->indent.len)
+	if (indent(r).len)
 		add_indented(r, op->text, op->first);
 	else
 		buf_addstr(r->out, op->text);
@@ -177,8 +183,8 @@ static void add_text(struct render *r, const struct op *op)
 
 static void add_indent(struct render *r, const struct op *op)
 {
-	if (op->first && r->indent.len)
-		buf_addstr(r->out, buf_str(&r->indent));
+	if (op->first && indent(r).len)
+		buf_addstr(r->out, indent(r));
 }
 
 static enum err add_value(struct render *r, const struct op *op)
@@ -261,18 +267,25 @@ static enum err run_inverted(struct render *r, const struct program *p, size_t a
 	return is_true(j) ? OK : run(r, p, at + 1, op->end);
 }
 
-/* Runs another program in the same context. */
+/*
+ * Runs another program in the same context.  Unless it has a line to itself
+ * it begins within one, and its lines are its own.
+ */
 static enum err call(struct render *r, const struct op *op, const struct program *callee)
 {
 	const struct program *caller = r->program;
+	size_t indent_from = r->indent_from;
 	enum err err;
 
 	if (r->calls == TEMPLATE_CALLS_MAX)
 		return fail(r, op, "nested too deep at");
 	r->calls++;
+	if (!op->alone)
+		r->indent_from = r->indent.len;
 	r->program = callee;
 	err = run(r, callee, 0, callee->count);
 	r->program = caller;
+	r->indent_from = indent_from;
 	r->calls--;
 	return err;
 }
@@ -282,7 +295,7 @@ static enum err call_partial(struct render *r, const struct op *op)
 	size_t outer = r->indent.len;
 	enum err err;
 
-	if (!op->indent.len)
+	if (!op->alone)
 		add_indent(r, op);
 	buf_addstr(&r->indent, op->indent);
 	if (r->indent.failed)

@@ -191,7 +191,7 @@ static enum err close_section(struct compiler *c, const struct tag *tag)
 	return OK;
 }
 
-static enum err add_partial(struct compiler *c, const struct tag *tag, struct str indent)
+static enum err add_partial(struct compiler *c, const struct tag *tag, bool alone, struct str indent)
 {
 	struct op *op;
 
@@ -200,6 +200,7 @@ static enum err add_partial(struct compiler *c, const struct tag *tag, struct st
 	op = add_op(c, OP_PARTIAL);
 	if (!op)
 		return no_memory(c);
+	op->alone = alone;
 	op->indent = indent;
 	c->line_start = false;
 	return parse_key(c, tag->body, &op->text);
@@ -295,7 +296,7 @@ static bool stands_alone(const struct compiler *c, const struct tag *tag, size_t
 	return true;
 }
 
-static enum err add_tag(struct compiler *c, const struct tag *tag, struct str indent)
+static enum err add_tag(struct compiler *c, const struct tag *tag, bool alone, struct str indent)
 {
 	if (tag->sigil && tag->sigil != '!' && opens_url(slice(c->src, 0, tag->start)))
 		return fail(c, "an attribute that holds a URL begins with a value or text, not with", tag->body);
@@ -306,7 +307,7 @@ static enum err add_tag(struct compiler *c, const struct tag *tag, struct str in
 	case '/':
 		return close_section(c, tag);
 	case '>':
-		return add_partial(c, tag, indent);
+		return add_partial(c, tag, alone, indent);
 	case '@':
 		return add_message(c, tag);
 	case '!':
@@ -319,7 +320,6 @@ static enum err add_tag(struct compiler *c, const struct tag *tag, struct str in
 static enum err compile_tag(struct compiler *c, size_t start)
 {
 	struct tag tag = {0};
-	struct str indent = STR_NULL;
 	size_t from = start, to;
 	bool alone;
 	enum err err = read_tag(c, start, &tag);
@@ -328,11 +328,9 @@ static enum err compile_tag(struct compiler *c, size_t start)
 		return err;
 	to = tag.end;
 	alone = stands_alone(c, &tag, &from, &to);
-	if (alone && tag.sigil == '>')
-		indent = slice(c->src, from, start);
 	err = add_text(c, c->at, from);
 	if (!err)
-		err = add_tag(c, &tag, indent);
+		err = add_tag(c, &tag, alone, slice(c->src, from, start));
 	if (alone)
 		c->line_start = true;
 	c->at = to;

@@ -108,6 +108,22 @@ START_TEST(test_forms)
 }
 END_TEST
 
+/* A message is part of a line, also in a partial that is indented. */
+START_TEST(test_message_in_indented_partial)
+{
+	cleanup_template struct template_set *set = template_new();
+	cleanup_buf struct buf out = BUF_INIT(1000);
+	struct error e = {0};
+
+	ck_assert_int_eq(template_add(set, "t", STR("  {{>p}}\n"), &e), OK);
+	ck_assert_int_eq(template_add(set, "p", STR("<p title=\"{{@m}}\">\n{{@m}}\n"), &e), OK);
+	ck_assert_int_eq(template_add_catalogue(set, "en", STR("m = x"), &e), OK);
+	ck_assert_int_eq(template_link(set, &e), OK);
+	ck_assert_int_eq(template_render(set, "t", "en", NULL, true, &out, &e), OK);
+	ck_assert(str_eqz(buf_str(&out), "  <p title=\"x\">\n  x\n"));
+}
+END_TEST
+
 /* The argument of the outer message is back after an inner one. */
 START_TEST(test_nested_messages)
 {
@@ -208,6 +224,7 @@ int main(void)
 	tcase_add_loop_test(t, test_malformed, 0, ARRAY_LEN(malformed));
 	tcase_add_loop_test(t, test_forms, 0, ARRAY_LEN(chosen));
 	tcase_add_test(t, test_nested_messages);
+	tcase_add_test(t, test_message_in_indented_partial);
 	tcase_add_loop_test(t, test_unequal_catalogues, 0, ARRAY_LEN(unequal));
 	tcase_add_test(t, test_no_reference);
 	tcase_add_test(t, test_all_messages_are_used);

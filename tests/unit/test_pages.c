@@ -75,6 +75,11 @@ static void refer(struct page *p, struct str id)
 	p->refs[p->ref_count++] = id;
 }
 
+static bool is_text_of_ours(struct str name)
+{
+	return IS_ONE_OF(name, "aria-label", "placeholder", "data-busy", "data-done", "data-on", "data-off");
+}
+
 static void check_attribute(struct page *p, struct str tag, struct str name, struct str value)
 {
 	if (str_eqz(name, "style") || (name.len > 2 && str_starts(name, "on")))
@@ -90,8 +95,8 @@ static void check_attribute(struct page *p, struct str tag, struct str name, str
 		refer(p, value);
 	if (str_eqz(name, "href") && value.len > 1 && value.ptr[0] == '#')
 		refer(p, (struct str){value.ptr + 1, value.len - 1});
-	if (IS_ONE_OF(name, "aria-label", "placeholder", "data-busy", "data-on") && !value.len)
-		bad(p, "an empty label:", name);
+	if (is_text_of_ours(name) && (!value.len || str_trim(value).len != value.len))
+		bad(p, "an empty or padded label:", name);
 	if (str_eqz(tag, "form") && str_eqz(name, "method") && str_eqz(value, "post"))
 		p->in_post_form = true;
 	if (str_eqz(tag, "input") && str_eqz(name, "name") && str_eqz(value, "csrf"))
