@@ -30,13 +30,15 @@
   };
 
   // ---- replacing what changed ----
-  const shown = new WeakMap(); // the server's markup of an element, before times were rewritten
-  const markup = (element) => shown.get(element) ?? element.outerHTML;
+  // The server's markup of an element: before times were rewritten, and without CSRF tokens, which differ each time.
+  const plain = (element) => element.outerHTML.replace(/name="csrf" value="[^"]*"/g, "");
+  const shown = new WeakMap();
+  const markup = (element) => shown.get(element) ?? plain(element);
   const remember = (root) => {
     for (const region of root.querySelectorAll("[data-live]")) {
-      shown.set(region, region.outerHTML);
+      shown.set(region, plain(region));
       if (region.dataset.liveItems)
-        for (const item of region.querySelectorAll(region.dataset.liveItems)) shown.set(item, item.outerHTML);
+        for (const item of region.querySelectorAll(region.dataset.liveItems)) shown.set(item, plain(item));
     }
   };
   const inUse = (element) =>
