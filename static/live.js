@@ -2,6 +2,7 @@
 //
 // data-live="TOPIC …"        an element with an id that is replaced when an event of one of these topics comes
 // data-live-items="SELECTOR"  only its items (with ids) are replaced, added and removed, so that rows never move
+// data-live-key="KEY"        replaced only when the key changes: what is in it lives by itself
 // data-follow="URL"          a log that grows: data-offset bytes of it are on the page
 // data-copy="ID"             copies the text of that element
 // data-busy="TEXT"           what a button says once its form is on its way
@@ -47,6 +48,7 @@
 
   const put = (old, fresh) => {
     const text = markup(fresh);
+    if (old.dataset.liveKey !== undefined && old.dataset.liveKey === fresh.dataset.liveKey) return;
     if (markup(old) === text || inUse(old)) return;
     const next = document.importNode(fresh, true);
     const scroll = old.scrollTop;
@@ -137,8 +139,8 @@
   };
 
   // ---- a log that grows ----
-  const follow = () => {
-    const log = document.querySelector("[data-follow]");
+  const follow = (root) => {
+    const log = root.querySelector("[data-follow]");
     if (!log || !log.dataset.follow) return;
     const button = document.getElementById("follow"), bytes = new TextEncoder();
     let next = Number(log.dataset.offset), joins = log.dataset.partial === "true", sticks = true, source;
@@ -159,6 +161,7 @@
       if (sticks) bottom();
     };
     const heard = (event) => {
+      if (!log.isConnected) return source.close();
       let piece;
       try { piece = JSON.parse(event.data); } catch { return; }
       if (typeof piece.text !== "string" || piece.offset < next) return;
@@ -166,6 +169,7 @@
       add(piece.text);
     };
     const connect = () => {
+      if (!log.isConnected) return; // another attempt's log took its place
       const url = new URL(log.dataset.follow, location.href);
       url.searchParams.set("offset", next);
       source = new EventSource(url);
@@ -201,6 +205,7 @@
         setTimeout(() => { button.textContent = label; }, 2000);
       };
     }
+    follow(root);
   };
   addEventListener("submit", (event) => {
     const button = event.submitter;
@@ -223,5 +228,4 @@
   localise(document);
   enliven(document);
   watch();
-  follow();
 })();
