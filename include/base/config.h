@@ -25,6 +25,7 @@ struct config {
 	int64_t port;           /* of nginx in `make run` */
 	const char *state;      /* directory of `make run` */
 	const char *store;      /* directory of artifacts */
+	const char *listen_group; /* who else may use a unix socket; "" = the process's own group */
 	const char *listen;     /* unix path or host:port of the FastCGI socket */
 	const char *nginx_peers; /* who may connect to a TCP socket: CIDR list */
 	const char *log_level;  /* debug info warn error */

@@ -25,9 +25,6 @@ struct response;
 /* A masked token: 2 * 32 bytes as base64 with NUL. */
 enum { AUTH_CSRF_TEXT = 90 };
 
-/* ERR_INVALID when public_url is neither https nor http on a loopback host. */
-enum err auth_check_config(const struct config *c, struct error *e) must_check;
-
 /* The text after "Bearer "; STR_NULL when there is no such header. */
 struct str auth_bearer(const struct request *req);
 /* The value of our cookie; STR_NULL when there is none, or when there is an

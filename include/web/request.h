@@ -52,6 +52,10 @@ struct request {
 	int64_t content_length; /* -1 = absent; -2 = malformed */
 
 	struct str body; /* whole body; the events role's streamed routes leave it empty */
+	/* Fetches the body when the router asks for it, once the request may have one:
+	 * content_length bytes, which its row allows.  NULL = it is there. */
+	enum err (*read_body)(struct request *r, struct error *e);
+	void *reader;
 
 	char *set_cookie; /* from auth_resolve(): goes out with the answer, whatever it is */
 
@@ -73,10 +77,10 @@ struct ctx {
 	struct wakes *wakes; /* the process's hints; NULL = none are sent */
 };
 
-/* The FastCGI parameters that we read, and the nginx variable each comes from;
- * ends with a NULL name.  --print-nginx writes nginx's list from it. */
+/* The FastCGI parameters that we read; ends with a NULL name.  A test compares
+ * it with what nginx passes. */
 struct request_param_row {
-	const char *name, *variable;
+	const char *name;
 	size_t offset; /* of the member that takes it as it is; 0 = parsed */
 };
 extern const struct request_param_row request_params[];

@@ -38,6 +38,7 @@ static const struct setting {
 	RANGE(lease_script_seconds, SECONDS, "300", 2, 86400),
 	RANGE(lease_training_seconds, SECONDS, "1800", 2, 86400),
 	WORDS(listen, "", check_listen),
+	WORDS(listen_group, "", NULL),
 	WORDS(local_dir, "", NULL),
 	RANGE(local_uid, NUMBER, "62000", 0, 2000000000),
 	RANGE(local_unsafe, SWITCH, "0", 0, 1),

@@ -25,30 +25,6 @@ static struct str public_host(const struct config *c)
 	return str_cut(&s, '/', &ret) ? ret : STR_NULL;
 }
 
-static bool is_loopback(struct str host)
-{
-	static const char *const names[] = {"127.0.0.1", "localhost", "[::1]"};
-
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		size_t len = strlen(names[i]);
-
-		if (str_starts(host, names[i]) && (host.len == len || host.ptr[len] == ':'))
-			return true;
-	}
-	return false;
-}
-
-enum err auth_check_config(const struct config *c, struct error *e)
-{
-	if (is_https(c) && public_host(c).len)
-		return OK;
-	if (str_starts(str_of(c->public_url), "http://") && is_loopback(public_host(c)))
-		return OK;
-	return error_field(e, ERR_INVALID, "public_url",
-			   "public_url must be https://…, or http:// on 127.0.0.1, localhost or [::1]: "
-			   "sign-in cookies must not cross a network in clear.");
-}
-
 /* ---- credentials in the request -------------------------------------------------- */
 
 struct str auth_bearer(const struct request *req)

@@ -316,6 +316,8 @@ static enum err walk(struct ctx *ctx, struct request *req, struct response *res,
 		err = auth_resolve(ctx, req, e);
 	if (!err)
 		err = router_permit(req, e);
+	if (!err && req->read_body && has_body(req))
+		err = req->read_body(req, e);
 	if (err)
 		return err;
 	err = router_body(req, f, e);
@@ -373,7 +375,12 @@ void router_handle(struct ctx *ctx, struct request *req, struct response *res)
 	struct error e = {0};
 	enum err err;
 
-	snprintf(id, sizeof(id), "%.*s", STR_ARG(req->request_id));
+	if (req->request_id.len) {
+		snprintf(id, sizeof(id), "%.*s", STR_ARG(req->request_id));
+	} else {
+		crypto_uuid(id);
+		req->request_id = arena_str(req->arena, str_of(id));
+	}
 	log_context(id);
 	res->no_body = req->method == METHOD_HEAD;
 	if (req->method == METHOD_OPTIONS && find_route(req, res, &e) == ERR_METHOD) {
