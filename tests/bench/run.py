@@ -1,13 +1,14 @@
 #!/usr/bin/python3
 """Measures gpupool beside a peer on this machine and prints one table.
 
-    make bench        (or: BUILD=release tests/bench/bench.py [--rounds N] [--seconds S])
+    make bench        (or: BUILD=release tests/bench/run.py [--rounds N] [--seconds S])
 
 List of 20 workers through nginx, against Fastify and pg answering the same
 rows behind an nginx with the same settings, and against the same statement by
 pgbench (PostgreSQL's own limit); rounds alternate, medians are shown with
 their range.  Then private memory of a web process, and the time from POST
-notebook to healthy.  The event loop's figures come from bench_events.
+notebook to healthy.  Last, the programs of tests/bench/*.c: the event loop's
+figures.
 
 Rates are of a noisy machine that also runs the load generator: read ratios.
 """
@@ -194,6 +195,10 @@ def main():
         bench_start(stack, o.rounds)
     finally:
         stack.close()
+    for program in sorted((BUILD / "tests/bench").glob("*")):
+        if os.access(program, os.X_OK) and program.is_file() and not program.suffix:
+            print(f"\n{program.name}:", flush=True)
+            subprocess.run([str(program)], check=True)
 
 
 main()
