@@ -583,6 +583,7 @@ class Keeper:
         self._sweeping = False
         self._kill_at = None
         self._tail = b""
+        self._early = b""                       # an order that came along with the first line
 
     def run(self):
         prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -606,15 +607,18 @@ class Keeper:
 
     def _spec(self):
         data = b""
-        while not data.endswith(b"\n"):
+        while b"\n" not in data:
             more = self._control.recv(1 << 16)
             if not more:
                 return None
             data += more
-        return json.loads(data)
+        line, _, self._early = data.partition(b"\n")
+        return json.loads(line)
 
     def _launch(self, spec):
+        """Fork the command and wait until it is itself: a signal sent earlier would meet a copy of this keeper."""
         reader, writer = os.pipe()
+        running, closes_on_exec = os.pipe()
         self._main = os.fork()
         if self._main == 0:
             try:
@@ -623,6 +627,9 @@ class Keeper:
                 os.write(2, ("[gpupool] cannot run %s: %s\n" % (spec["argv"][0], error)).encode("utf-8", "replace"))
             os._exit(127)
         os.close(writer)
+        os.close(closes_on_exec)
+        os.read(running, 1)
+        os.close(running)
         os.set_blocking(reader, False)
         return reader
 
@@ -634,7 +641,6 @@ class Keeper:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(writer, 1)
         os.dup2(writer, 2)
-        os.closerange(3, 64)
         for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number_, signal.SIG_DFL)
         prctl(PR_SET_DUMPABLE, 1)
@@ -657,6 +663,8 @@ class Keeper:
 
     def _loop(self, pipe, wake):
         watched = [pipe, wake, self._control]
+        if self._early:
+            self._obey(self._early)
         while not self._reap():
             if self._kill_at is not None and now() >= self._kill_at:
                 self._sweeping = True
@@ -668,14 +676,16 @@ class Keeper:
                 os.read(wake, 4096)
             if pipe in ready and not self._pump(pipe):
                 watched.remove(pipe)
-            if self._control in ready and not self._obey():
+            if self._control in ready and not self._obey(self._order()):
                 watched.remove(self._control)
 
-    def _obey(self):
+    def _order(self):
         try:
-            order = self._control.recv(16)
+            return self._control.recv(16)
         except OSError:
-            order = b""
+            return b""
+
+    def _obey(self, order):
         if not order or b"k" in order:
             self._sweeping = True
         elif self._kill_at is None:
@@ -1002,7 +1012,7 @@ class JobDir:
             except ValueError:
                 continue
             if fraction == fraction:
-                return {"fraction": min(1.0, max(0.0, fraction)), "message": plain(message.strip(), 200)}
+                return {"fraction": min(1.0, max(0.0, fraction)), "message": plain(message.strip(), 200).strip()}
         return None
 
     def tail(self):
