@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/str.h"
+
 int64_t clock_ms(void);      /* monotonic */
 int64_t clock_us(void);      /* monotonic */
 int64_t clock_wall_ms(void); /* since 1970 */
@@ -23,6 +25,8 @@ void clock_real(void);
 /* "2026-11-24T08:12:46Z", and "2026-11-24T08:12:46.073Z"; buffers of 32 suffice. */
 void clock_rfc3339(int64_t wall_ms, char *ret, size_t cap);
 void clock_rfc3339_ms(int64_t wall_ms, char *ret, size_t cap);
+/* The other way, with "Z" or an offset, years 1970 to 9999; false on anything else. */
+bool clock_parse(struct str s, int64_t *wall_ms) must_check;
 
 struct backoff {
 	int64_t first_ms, max_ms;

@@ -71,6 +71,9 @@ const char *row_cstr(const struct rows *r, int i, const char *col); /* null = NU
 int64_t row_i64(const struct rows *r, int i, const char *col);      /* null = 0 */
 double row_double(const struct rows *r, int i, const char *col);    /* null = 0 */
 bool row_bool(const struct rows *r, int i, const char *col);        /* null = false */
+/* timestamptz (of a session in UTC) as "2026-11-24T08:12:46.073Z"; null = NULL, else ret. */
+enum { ROW_TIME = 32 };
+const char *row_time(const struct rows *r, int i, const char *col, char ret[ROW_TIME]);
 /* bytea in its text form, decoded into the arena; STR_NULL for null or a full arena. */
 struct str row_bytes(const struct rows *r, int i, const char *col, struct arena *a);
 

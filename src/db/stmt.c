@@ -139,6 +139,26 @@ bool row_bool(const struct rows *r, int i, const char *col)
 	return s && *s == 't';
 }
 
+/* From PostgreSQL's "2026-11-24 08:12:46.0734+00". */
+const char *row_time(const struct rows *r, int i, const char *col, char ret[ROW_TIME])
+{
+	struct str s = row_str(r, i, col);
+	size_t n = 19;
+
+	if (!s.ptr)
+		return NULL;
+	if (s.len < 22 || s.len > 29 || !str_ends(s, "+00"))
+		BUG("%s is no time of this era in UTC", col);
+	memcpy(ret, s.ptr, n);
+	ret[10] = 'T';
+	ret[n++] = '.';
+	for (size_t k = 0; k < 3; k++)
+		ret[n++] = s.ptr[19] == '.' && 20 + k < s.len - 3 ? s.ptr[20 + k] : '0';
+	ret[n++] = 'Z';
+	ret[n] = '\0';
+	return ret;
+}
+
 struct str row_bytes(const struct rows *r, int i, const char *col, struct arena *a)
 {
 	struct str hex = row_str(r, i, col);

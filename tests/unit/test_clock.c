@@ -88,6 +88,44 @@ START_TEST(test_backoff_of_odd_settings)
 }
 END_TEST
 
+static const struct {
+	const char *text;
+	int64_t ms; /* -1 = refused */
+} read_times[] = {
+	{"1970-01-01T00:00:00Z", 0},
+	{"2026-11-24T08:12:46Z", 1795507966000},
+	{"2026-11-24t08:12:46z", 1795507966000},
+	{"2026-11-24T09:12:46+01:00", 1795507966000},
+	{"2026-11-24T04:42:46.0739-03:30", 1795507966073},
+	{"2028-02-29T23:59:59.5Z", 1835481599500},
+	{"2026-02-29T00:00:00Z", -1}, /* no leap year */
+	{"2026-11-31T00:00:00Z", -1},
+	{"2026-13-01T00:00:00Z", -1},
+	{"2026-11-24T24:00:00Z", -1},
+	{"2026-11-24T08:12:60Z", -1},
+	{"2026-11-24T08:12:46", -1},
+	{"2026-11-24T08:12:46.Z", -1},
+	{"2026-11-24T08:12:46+0100", -1},
+	{"2026-11-24T08:12:46+24:00", -1},
+	{"2026-11-24T08:12:46Z ", -1},
+	{"2026-11-24 08:12:46Z", -1},
+	{"26-11-24T08:12:46Z", -1},
+	{"1969-12-31T23:59:59Z", -1},
+	{"tomorrow", -1},
+	{"", -1},
+};
+
+START_TEST(test_read)
+{
+	int64_t ms = -1;
+	bool good = clock_parse(str_of(read_times[_i].text), &ms);
+
+	ck_assert_msg(good == (read_times[_i].ms >= 0), "%s", read_times[_i].text);
+	if (good)
+		ck_assert_int_eq(ms, read_times[_i].ms);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("clock");
@@ -96,6 +134,7 @@ int main(void)
 	tcase_add_test(t, test_real_clocks_advance);
 	tcase_add_test(t, test_fake_clock_stands_still);
 	tcase_add_loop_test(t, test_text, 0, ARRAY_LEN(times));
+	tcase_add_loop_test(t, test_read, 0, ARRAY_LEN(read_times));
 	tcase_add_test(t, test_backoff_stays_within_its_bounds);
 	tcase_add_test(t, test_backoff_of_odd_settings);
 	suite_add_tcase(s, t);
