@@ -235,6 +235,7 @@ create table job (
   max_attempts      smallint not null default 3,
   timeout_seconds   int,
   estimated_seconds int,
+  created_at        timestamptz not null default now(), -- the id's time is to the second only
   primary key (id)) partition by range (id);
 create index on job (owner_id, id);
 create index on job (owner_id, name, id) where name is not null;
@@ -292,7 +293,7 @@ create table job_ending (
   lease      uuid not null,
   gpus       smallint not null,
   since      timestamptz not null default now(),
-  primary key (session_id, id));
+  primary key (session_id, lease));                  -- a retried job may end here twice
 
 -- A job that ended, with its last attempt.
 create table job_done (
@@ -316,6 +317,30 @@ create table job_done (
   error      jsonb,                                  -- {type, message, traceback?}
   primary key (id)) partition by range (id);
 create index on job_done (owner_id, state, id);
+
+-- A job as its owner sees it, wherever it is now: exactly one of the four tables
+-- joined here holds it in any snapshot.
+create view job_view as
+select j.id, j.owner_id, j.name, to_json(j.tags) as tags, to_json(j.retry_on) as retry_on, j.max_attempts, j.timeout_seconds, j.estimated_seconds, j.created_at,
+  n.type, n.accelerator, n.gpus, n.endpoint, n.priority, j.lane,
+  coalesce(d.state, case when l.id is null then 0 else 1 end) as state,
+  coalesce(d.attempt, l.attempt, r.attempt, y.attempt, 0) as attempt,
+  coalesce(d.run, l.run, r.run, y.run, 0) as run,
+  coalesce(d.worker_id, l.worker_id) as worker_id,
+  coalesce(d.session_id, l.session_id) as session_id,
+  coalesce(d.started, l.started) as started_at, d.finished as finished_at,
+  coalesce(d.progress, l.progress) as progress, coalesce(d.message, l.message) as message,
+  coalesce(d.log_bytes, l.log_bytes, 0) as log_bytes,
+  y.run_after, y.why as delayed_why,
+  d.error, coalesce(pg_column_size(d.result), 0) as result_size,  -- as stored; the result itself is looked up
+  greatest(0, date_part('epoch', coalesce(d.started, l.started, d.finished, now()) - j.created_at)) as delay_seconds,
+  greatest(0, date_part('epoch', coalesce(d.finished, now()) - coalesce(d.started, l.started))) as run_seconds
+from job j
+join lane n on n.id = j.lane
+left join job_done d on d.id = j.id and d.owner_id = j.owner_id
+left join job_lease l on l.id = j.id
+left join job_ready r on r.lane = j.lane and r.id = j.id
+left join job_delayed y on y.id = j.id;
 
 -- Earlier attempts; the current one is in job_lease, the last one in job_done.
 create table job_attempt (
@@ -493,6 +518,7 @@ grant delete on account to gpupool_web;
 grant insert (owner_id, account_id, provider, title, accelerator, email, desired, state, reason_code, reason, max_session_seconds, idle_stop_seconds) on worker to gpupool_web;
 grant update (title, accelerator, email, desired, generation, version, max_session_seconds, idle_stop_seconds, updated_at) on worker to gpupool_web;
 grant insert (worker_id, provider, kind, generation) on operation to gpupool_web;
+grant select on job_view to gpupool_web;
 grant insert on lane, lane_delta, job, job_ready, job_delayed, job_ending, job_done, job_attempt to gpupool_web;
 grant delete on job_ready, job_delayed, job_lease, job_done to gpupool_web;
 grant update (ready) on lane to gpupool_web; -- for row locks of on conflict only

@@ -1,0 +1,51 @@
+/*
+ * lane - all that placement may tell apart, as one small number.
+ *
+ * PostgreSQL keeps the jobs of a lane first-in first-out; the placement core
+ * chooses among lanes.  Rows are made when first needed and never deleted, so
+ * each process remembers their ids.  What it remembers may still be wrong (a
+ * rolled back transaction, another database): job_submit checks the ids, and
+ * lane_forget() makes the next look-up ask again.
+ */
+#ifndef DOMAIN_LANE_H
+#define DOMAIN_LANE_H
+
+#include <stdint.h>
+
+#include "db/db.h"
+
+enum job_type { JOB_SCRIPT, JOB_TRAINING, JOB_INFERENCE, JOB_TYPE_COUNT };
+
+enum {
+	LANE_ACCELERATOR_MAX = 256, /* bytes of the canonical list, with NUL */
+	LANE_ACCELERATORS = 8,      /* names in it */
+	LANES_PER_OWNER = 2000      /* each costs a probe in every look at the queue */
+};
+
+struct lane {
+	int64_t owner;
+	enum job_type type;
+	char accelerator[LANE_ACCELERATOR_MAX]; /* sorted comma list; "" = any */
+	int gpus;
+	int endpoint; /* 0 = none */
+	int priority; /* 0…9, 9 first */
+};
+
+const char *job_type_name(enum job_type t);
+enum job_type job_type_parse(struct str name); /* JOB_TYPE_COUNT when unknown */
+
+/* A name that a worker may have got: letters, digits, "._-", at most 64. */
+bool accelerator_valid(struct str name);
+/*
+ * The canonical list of n valid names: sorted, each once; "cpu", "gpu" and
+ * "tpu" in lower case.  False when it does not fit.
+ */
+bool accelerator_list(const struct str *names, int n, char ret[LANE_ACCELERATOR_MAX]) must_check;
+/* Whether a worker that got `name` may take a job of this list; case does not matter. */
+bool accelerator_accepts(const char *list, struct str name);
+
+/* Ids of n lanes, made where they are missing.  ERR_INVALID when an owner has too many. */
+enum err lane_find(struct db *db, const struct lane *lanes, int n, int32_t *ids, struct error *e) must_check;
+void lane_forget(void);
+
+#endif

@@ -1,0 +1,66 @@
+/*
+ * pool - a look at the workers, to tell a person what a job waits for.
+ *
+ * Decides nothing: the claim does, with the placement core.  This is the cheap
+ * answer for one request: the forecast in the reply to a submission, and the
+ * reason that a queued job shows.
+ */
+#ifndef DOMAIN_POOL_H
+#define DOMAIN_POOL_H
+
+#include "base/arena.h"
+#include "domain/lane.h"
+
+/* Why a queued job waits, as the API names it.  Later ones of this list say more. */
+#define WAITS(X)                      \
+	X(NO_WORKER, "no_worker")       /* none that it may run on is free */               \
+	X(NOT_SHARED, "not_shared")     /* one would do, but its owner does not share it */ \
+	X(DOES_NOT_FIT, "does_not_fit") /* more GPUs or time than its workers have */       \
+	X(PAUSED, "paused")             /* its workers take no new job */                   \
+	X(NEEDS_HUMAN, "needs_human")   /* a worker waits for a person */                   \
+	X(COLD_START, "cold_start")     /* a worker is starting */                          \
+	X(BUSY, "no_worker")            /* all its workers are busy */                      \
+	X(PREPARING, "preparing")       /* a free worker is about to take it */             \
+	X(RUN_AFTER, "run_after")                                                       \
+	X(RETRY_BACKOFF, "retry_backoff")
+
+enum wait {
+#define X(id, name) WAIT_##id,
+	WAITS(X)
+#undef X
+	WAIT_COUNT
+};
+const char *wait_name(enum wait w);
+
+enum sharing { SHARING_NONE, SHARING_ALL, SHARING_NAMED };
+
+struct pool_worker {
+	int64_t id, account_owner;
+	enum sharing sharing;
+	const struct json *shared_with; /* ids of users */
+	bool running;                   /* takes jobs now */
+	enum wait otherwise;            /* what its state means for a job, when not running */
+	const struct json *got;         /* names that its session got; NULL before registration */
+	struct str asked;
+	int slots, free;
+	double left_seconds;            /* of the session; negative = no deadline */
+};
+
+struct pool {
+	struct pool_worker *workers;
+	int count;
+	/* owned */
+	struct rows rows;
+	struct json **documents;
+	int document_count;
+};
+
+enum err pool_look(struct db *db, struct arena *a, struct pool *ret, struct error *e) must_check;
+void pool_free(struct pool *p);
+#define cleanup_pool __attribute__((cleanup(pool_free)))
+
+/* The worker that would take such a job now, whose slots it then fills in this look; 0 = none. */
+int64_t pool_take(struct pool *p, const struct lane *l, int64_t estimated_seconds);
+enum wait pool_why(const struct pool *p, const struct lane *l, int64_t estimated_seconds);
+
+#endif
