@@ -73,17 +73,17 @@ def start(pool, work):
     """start(…) → a running agent; its output is in agent.output()."""
     agents = []
 
-    def start(wait=True, program=PROGRAM, token=None, uid=None, options=(), **env):
+    def start(wait=True, python=PYTHON, token=None, uid=None, options=(), **env):
         number = len(agents)
-        options = dict(options)
+        options = dict({"stdin": subprocess.DEVNULL}, **dict(options))
         if uid:
             os.chown(work, uid, uid)
             options.update(user=uid, group=uid, extra_groups=[])
         out = open(os.path.join(work, "agent-%d.out" % number), "w+b")
         full = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "GPUPOOL_WORK": os.path.join(work, "work"),
-                "GPUPOOL_ENROL_TOKEN": token or pool.enrol_token, "GPUPOOL_RETRY_SECONDS": "0.2", "HOME": work, **env}
-        agent = subprocess.Popen([PYTHON, program, pool.url], env={k: v for k, v in full.items() if v is not None},
-                                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **options)
+                "GPUPOOL_ENROL_TOKEN": token or pool.enrol_token, "GPUPOOL_RETRY_SECONDS": "0.1", "HOME": work, **env}
+        agent = subprocess.Popen([python, PROGRAM, pool.url], env={k: v for k, v in full.items() if v is not None},
+                                 stdout=out, stderr=out, start_new_session=True, **options)
         agent.work = full["GPUPOOL_WORK"]
         agent.output = lambda: (out.seek(0), out.read().decode())[1]
         agents.append(agent)

@@ -64,9 +64,7 @@ def test_cancel_reaches_a_job_that_waits_for_room(pool, start, shared):
     assert running.item is None
 
 
-def test_cancel_ends_the_installation_of_requirements(pool, start, shared, work):
-    with open(work + "/pip-hangs.py", "w") as file:
-        file.write("")
+def test_cancel_ends_the_installation_of_requirements(pool, start):
     start(GPUPOOL_PIP_ARGS="--index-url http://127.0.0.1:9/ --retries 50 --timeout 60")
     job = pool.submit({"code": "pass", "requirements": ["no-such-package-of-gpupool"]})
     pool.wait(lambda: "Retrying" in job.text or "installing requirements" in job.text)
@@ -79,10 +77,10 @@ def test_cancel_ends_the_installation_of_requirements(pool, start, shared, work)
 @KINDS
 def test_time_limit_is_kept(pool, start, shared, code):
     start()
-    job = pool.submit(code % shared, timeoutSeconds=0.7)
+    job = pool.submit(code % shared, timeoutSeconds=0.4)
     pid = pid_of(shared)
     item = pool.finish(job)
-    assert item["state"] == "timed_out" and item["error"] == {"type": "timeout", "message": "ran longer than 0.7 s"}
+    assert item["state"] == "timed_out" and item["error"] == {"type": "timeout", "message": "ran longer than 0.4 s"}
     assert not alive(pid)
 
 
@@ -100,7 +98,7 @@ def test_lease_that_is_not_renewed_ends_the_job(pool, start, shared):
     pool.renewing = False
     start()
     began = time.monotonic()
-    job = pool.submit(STUBBORN % shared, leaseSeconds=1)
+    job = pool.submit(FOREVER % shared, leaseSeconds=1)
     pid = pid_of(shared)
     assert pool.finish(job)["state"] == "released"
     assert time.monotonic() - began < 4 and not alive(pid)
@@ -108,7 +106,7 @@ def test_lease_that_is_not_renewed_ends_the_job(pool, start, shared):
 
 def test_lease_that_is_renewed_lasts(pool, start, shared):
     start()
-    job = pool.submit("import time; time.sleep(2.5)", leaseSeconds=1)
+    job = pool.submit("import time; time.sleep(1.6)", leaseSeconds=0.7)
     assert pool.finish(job)["state"] == "succeeded"
 
 
@@ -154,7 +152,7 @@ def test_deadline_that_comes_later_in_a_heartbeat_counts(pool, start):
 
 
 def test_deadline_holds_while_the_server_is_away(pool, start, shared):
-    pool.deadline_at = time.monotonic() + 4
+    pool.deadline_at = time.monotonic() + 3.4
     agent = start()
     pool.submit(FOREVER % shared)
     pid = pid_of(shared)

@@ -1,5 +1,4 @@
 """The network and the server at their worst: every job runs once, and what it left arrives whole."""
-import json
 import os
 import socket
 import threading
@@ -216,7 +215,7 @@ def raw():
         peer.close()
 
 
-def call(agent_module, peer, seconds=1.0, **kind):
+def call(agent_module, peer, seconds=0.5, **kind):
     server = agent_module.Server("http://127.0.0.1:%d" % peer.port)
     server.start()
     server.adopt("1", "t")

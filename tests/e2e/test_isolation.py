@@ -1,0 +1,96 @@
+"""A hostile job on this machine: what it tries to read, it must not get."""
+import json
+import os
+
+from stack import until
+
+PRY = r'''
+import glob, json, os, socket
+got, tried = [], []
+def read(path):
+    tried.append(path)
+    try:
+        with open(path, "rb") as f:
+            if f.read(64):
+                got.append(path)
+    except OSError:
+        pass
+state = os.environ["VICTIM"]
+for path in ("admin-token", "passwords", "keys", "pg/PG_VERSION", "pgdata/PG_VERSION", "data/PG_VERSION"):
+    read(os.path.join(state, path))
+for root, dirs, files in os.walk(state):
+    if os.environ["GPUPOOL_OUT"].startswith(root) or root.startswith(os.path.dirname(os.environ["GPUPOOL_OUT"])):
+        continue
+    for name in files:
+        if any(w in name for w in ("token", "password", "key", "conf", "PG_VERSION", "pgpass")):
+            read(os.path.join(root, name))
+me = os.getuid()
+for p in glob.glob("/proc/[0-9]*"):
+    try:
+        if os.stat(p).st_uid == me:
+            continue
+    except OSError:
+        continue
+    read(p + "/environ")
+for sock in glob.glob("/tmp/**/.s.PGSQL.*", recursive=True) + glob.glob("/run/**/.s.PGSQL.*", recursive=True) + glob.glob(state + "/**/.s.PGSQL.*", recursive=True) + glob.glob("/tmp/**/*.sock", recursive=True) + glob.glob("/run/**/*.sock", recursive=True):
+    if sock.endswith(".lock"):
+        continue
+    tried.append(sock)
+    s = socket.socket(socket.AF_UNIX)
+    try:
+        s.connect(sock)
+        got.append(sock)
+    except OSError:
+        pass
+secrets = [k for k, v in os.environ.items() if "TOKEN" in k or "PASSWORD" in k or v.startswith("gp")]
+try:
+    os.setuid(0)
+    got.append("uid 0")
+except OSError:
+    pass
+open(os.environ["GPUPOOL_RESULT"], "w").write(json.dumps({"got": got, "tried": len(tried), "env": secrets, "uid": me,
+    "agent": open("/proc/%d/environ" % os.getppid(), "rb").read().decode("latin-1") if os.access("/proc/%d/environ" % os.getppid(), os.R_OK) else ""}))
+'''
+
+
+def test_job_reads_no_secret(stack, admin, worker):
+    state = str(stack.dir / "state")
+    id = admin.submit(PRY, env={"VICTIM": state})
+    j = admin.ends(id)
+    assert j["state"] == "succeeded", admin.log(id)
+    r = j["result"]
+    assert r["got"] == [], r["got"]
+    assert r["env"] == [], r["env"]
+    assert r["tried"] > 3, "the test looked at nothing"
+    assert "gps_" not in r["agent"] and "gpe_" not in r["agent"]
+    assert r["uid"] != 0
+
+
+def test_services_run_under_other_users_than_jobs(stack, admin, worker):
+    id = admin.submit("import os; open(os.environ['GPUPOOL_RESULT'],'w').write(str(os.getuid()))")
+    uid = admin.ends(id)["result"]
+    services = {os.stat(f"/proc/{p}").st_uid for w in ("gpupool-web", "gpupool-provisioner", "postgres", "nginx") for p in stack.pids(w)}
+    if os.getuid() == 0:
+        assert uid not in services, (uid, services)
+
+
+def test_no_secret_in_process_list_logs_or_database(stack, admin, worker):
+    token = admin.token
+    for pid in stack.pids():
+        try:
+            line = open(f"/proc/{pid}/cmdline", "rb").read()
+        except OSError:
+            continue
+        assert token.encode() not in line and b"gps_" not in line and b"gpe_" not in line and b"password=" not in line
+    assert token not in stack.text() and "gps_" not in stack.text() and "gpe_" not in stack.text()
+    for root, dirs, files in os.walk(stack.dir / "state"):
+        for name in files:
+            path = os.path.join(root, name)
+            if name == "admin-token":
+                assert os.stat(path).st_mode & 0o077 == 0
+                continue
+            try:
+                data = open(path, "rb").read()
+            except OSError:
+                continue
+            assert token.encode() not in data, path
