@@ -23,6 +23,7 @@
 struct route;
 struct wakes;
 struct template_set;
+struct field_errors;
 
 enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_PUT, METHOD_PATCH, METHOD_DELETE, METHOD_OPTIONS, METHOD_OTHER };
 
@@ -66,6 +67,8 @@ struct request {
 	struct principal principal;
 	struct json *json;   /* the body, checked against route->body; never NULL for such routes */
 	struct json *params; /* the query string, typed by route->query; an object, maybe empty */
+	struct field_errors *errors; /* what is wrong with it, by field; handlers may add theirs before they
+				      * return ERR_INVALID.  NULL in the events role */
 };
 
 /* What a synchronous handler may use. */

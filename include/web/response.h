@@ -29,6 +29,7 @@ struct response {
 	int header_count;
 	bool no_body; /* answer to HEAD: the length of the body, and no body */
 	bool secret; /* holds a token: never stored for Idempotency-Key */
+	struct json **document; /* response_json() gives the document to it, unwritten; NULL = writes it */
 	char object[64]; /* what was made or changed, "token 12"; for the audit trail */
 	struct json *audit; /* further detail for the audit trail or NULL; owned */
 };

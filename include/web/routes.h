@@ -64,6 +64,14 @@ enum route_flags {
  */
 typedef enum err handler(struct ctx *ctx, struct request *req, struct response *res, struct error *e);
 
+/*
+ * Shows a form again, with what was sent (req->json; NULL where it could not be
+ * read) and what is wrong with it: `why`, and req->errors by field.  Runs after
+ * the handler's transaction was rolled back.
+ */
+typedef enum err again_handler(struct ctx *ctx, struct request *req, struct response *res, const struct error *why,
+			       struct error *e);
+
 /* An asynchronous handler of the events role: see web/events.h. */
 struct events;
 struct exchange;
@@ -81,6 +89,7 @@ struct route {
 	handler *handler;
 	events_handler *async; /* for SERVES_EVENTS */
 	const struct field *query, *body;
+	again_handler *again; /* of a form that is shown again when it was refused; or NULL */
 	unsigned flags;
 	int success;        /* usual status, for the OpenAPI document; 0 = 200 */
 	const char *summary;

@@ -171,7 +171,10 @@ enum err auth_csrf_check(const struct config *c, const struct request *req, stru
 
 	if (err || !req->principal.login_id)
 		return err;
-	if (!req->csrf_token.len || !csrf_valid(&req->principal, req->csrf_token))
-		return error_set(e, ERR_FORBIDDEN, "The CSRF token is missing or not this sign-in's; load the page again.");
-	return OK;
+	if (req->csrf_token.len && csrf_valid(&req->principal, req->csrf_token))
+		return OK;
+	err = error_set(e, ERR_FORBIDDEN, "The CSRF token is missing or not this sign-in's; load the page again.");
+	if (e)
+		e->reason = "csrf";
+	return err;
 }

@@ -109,6 +109,11 @@ void response_json(struct response *r, int status, struct json *j)
 	r->status = status;
 	r->content_type = "application/json";
 	buf_reset(&r->body);
+	if (r->document) {
+		json_free(*r->document);
+		*r->document = j;
+		return;
+	}
 	json_write(j, &r->body);
 	buf_addc(&r->body, '\n');
 	json_free(j);

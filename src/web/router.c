@@ -382,6 +382,7 @@ void router_handle(struct ctx *ctx, struct request *req, struct response *res)
 		req->request_id = arena_str(req->arena, str_of(id));
 	}
 	log_context(id);
+	req->errors = &f;
 	res->no_body = req->method == METHOD_HEAD;
 	if (req->method == METHOD_OPTIONS && find_route(req, res, &e) == ERR_METHOD) {
 		response_empty(res, 204);
@@ -395,5 +396,6 @@ void router_handle(struct ctx *ctx, struct request *req, struct response *res)
 	if (req->set_cookie)
 		response_header(res, "Set-Cookie", "%s", req->set_cookie);
 	log_request(ctx, req, res, start, &e);
+	req->errors = NULL;
 	log_context(NULL);
 }

@@ -1,6 +1,8 @@
 /* view - pages from models.  See web/view.h. */
 #include "web/view.h"
 
+#include <string.h>
+
 #include "base/log.h"
 #include "web/auth.h"
 #include "web/routes.h"
@@ -118,12 +120,47 @@ static void to_sign_in(const struct request *req, struct response *res)
 	}
 }
 
+/*
+ * Whether the form itself may answer.  Not one that came from a page that is
+ * not ours: it would show that page's words as if they were the person's.
+ */
+static bool may_show_again(const struct request *req, const struct error *e)
+{
+	switch (e->code) {
+	case ERR_INVALID:
+	case ERR_CONFLICT:
+	case ERR_PRECONDITION:
+	case ERR_UNPROCESSABLE:
+	case ERR_QUOTA:
+	case ERR_RATE:
+	case ERR_UNAVAILABLE: return true;
+	case ERR_FORBIDDEN: return e->reason && !strcmp(e->reason, "csrf");
+	case ERR_UNAUTHORIZED: return req->route->auth == AUTH_NONE;
+	default: return false;
+	}
+}
+
+static bool show_again(struct ctx *ctx, struct request *req, struct response *res, const struct error *e)
+{
+	struct error failed = {0};
+
+	if (!ctx->templates || !req->route || !req->route->again || !may_show_again(req, e))
+		return false;
+	response_reset(res);
+	if (req->route->again(ctx, req, res, e, &failed) == OK)
+		return true;
+	log_error("view.again", "route=%s error=\"%s\"", req->route->name, failed.msg);
+	return false;
+}
+
 void view_problem(struct ctx *ctx, struct request *req, struct response *res, const struct error *e,
 		  const struct field_errors *f)
 {
 	struct response page;
 	struct json *model;
 
+	if (show_again(ctx, req, res, e))
+		return;
 	problem_answer(req, res, e, f);
 	if (!view_is_page(req) || !ctx->templates)
 		return;
