@@ -7,6 +7,30 @@
 #include "web/routes.h"
 
 /* api_health.c */
-handler health_get;
+handler health_get, ready_get, metrics_get, openapi_get;
+
+/* api_auth.c */
+handler signin_create, signout_create, me_get, me_change, me_password;
+extern const struct field signin_body[], me_body[], me_password_body[];
+
+/* page_signin.c */
+handler signin_page, signin_submit, signout_submit;
+extern const struct field signin_page_query[], signin_page_body[];
+
+/* api_users.c */
+handler users_list, users_get, users_create, users_change, users_delete;
+extern const struct field user_create_body[], user_change_body[];
+
+/* api_tokens.c */
+handler tokens_list, tokens_create, tokens_revoke;
+extern const struct field token_create_body[], tokens_query[];
+
+/* api_accounts.c */
+handler accounts_list, accounts_get, accounts_create, accounts_change, accounts_delete;
+extern const struct field account_create_body[], account_change_body[];
+
+/* api_audit.c */
+handler audit_get, decisions_get;
+extern const struct field audit_query_fields[], decisions_query[];
 
 #endif

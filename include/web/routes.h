@@ -50,6 +50,7 @@ enum route_flags {
 	ROUTE_WAITS = 1 << 3,   /* events: may be parked up to 90 s */
 	ROUTE_HIDDEN = 1 << 4,  /* not in the OpenAPI document (pages) */
 	ROUTE_NO_AUDIT = 1 << 5,
+	ROUTE_SHOWS_ERRORS = 1 << 6, /* a form's handler runs with req->errors set, to show them beside the fields */
 };
 
 #define KiB(n) ((size_t)(n) << 10)
@@ -58,8 +59,8 @@ enum route_flags {
 /*
  * A synchronous handler fills res (200 with nothing unless it does) or returns
  * an error, which becomes a problem.  Handlers of writes run inside a
- * transaction (unless ROUTE_NO_TX) that is rolled back when they do not return
- * OK, and may run again after a serialization failure: no effect but in the
+ * transaction (unless ROUTE_NO_TX) that is rolled back when they return an
+ * error or an answer of 400 and above (a form shown again), and may run again after a serialization failure: no effect but in the
  * database, hints by wake().
  */
 typedef enum err handler(struct ctx *ctx, struct request *req, struct response *res, struct error *e);

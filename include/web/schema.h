@@ -62,7 +62,4 @@ void schema_limits(const struct field *f, double *min, double *max);
 /* Checks an object; all errors go to f.  lenient ignores unknown members. */
 void schema_check(const struct field *fields, struct json *object, bool lenient, struct arena *a, struct field_errors *f);
 
-/* JSON Schema of the table, for the OpenAPI document. */
-struct json *schema_describe(const struct field *fields, bool lenient);
-
 #endif

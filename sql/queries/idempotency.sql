@@ -4,14 +4,14 @@ select pg_try_advisory_xact_lock(hashtextextended(format('%s %s %s', $1::int, $2
 
 -- name: idempotency_get
 -- A row older than a day counts no more; the sweep removes it.
-select body_hash, status, reply, object from gpupool.idempotency
+select body_hash, status, reply, object from idempotency
 where user_id = $1 and route = $2 and key = $3 and created_at > now() - interval '1 day';
 
 -- name: idempotency_put
-insert into gpupool.idempotency(user_id, route, key, body_hash) values ($1, $2, $3, $4)
+insert into idempotency(user_id, route, key, body_hash) values ($1, $2, $3, $4)
 on conflict (user_id, route, key) do update
 set body_hash = excluded.body_hash, status = null, reply = null, object = null, created_at = now();
 
 -- name: idempotency_done
-update gpupool.idempotency set status = $4, reply = $5, object = $6
+update idempotency set status = $4, reply = $5, object = $6
 where user_id = $1 and route = $2 and key = $3;

@@ -247,7 +247,7 @@ struct run {
 	struct request *req;
 	struct response *res;
 	struct error *e;
-	bool keyed, replayed;
+	bool keyed, replayed, refused;
 };
 
 static enum err audit(struct run *run)
@@ -278,8 +278,10 @@ static enum err run_write(struct db *db, void *arg)
 	err = run->req->route->handler(run->ctx, run->req, run->res, run->e);
 	if (err)
 		return err;
-	if (run->res->status >= 400)
-		BUG("%s answered %d without an error", run->req->route->name, run->res->status);
+	/* An error for the transaction, which goes back; the answer stands. */
+	run->refused = run->res->status >= 400;
+	if (run->refused)
+		return ERR_INVALID;
 	if (!(run->req->route->flags & ROUTE_NO_AUDIT))
 		err = audit(run);
 	if (!err && run->keyed)
@@ -296,11 +298,12 @@ static enum err run_handler(struct run *run)
 		return err;
 	if (!method_writes(r->method) || (r->flags & ROUTE_NO_TX)) {
 		err = r->handler(run->ctx, run->req, run->res, run->e);
-		if (!err && method_writes(r->method) && !(r->flags & ROUTE_NO_AUDIT))
+		if (!err && run->res->status < 400 && method_writes(r->method) && !(r->flags & ROUTE_NO_AUDIT))
 			err = audit(run);
 		return err;
 	}
-	return tx_run(run->ctx->db, run_write, run, run->e);
+	err = tx_run(run->ctx->db, run_write, run, run->e);
+	return run->refused ? OK : err;
 }
 
 static enum err walk(struct ctx *ctx, struct request *req, struct response *res, struct field_errors *f, struct error *e)
@@ -330,6 +333,11 @@ static enum err walk(struct ctx *ctx, struct request *req, struct response *res,
 			*e = csrf;
 			return csrf.code;
 		}
+	}
+	if (f->count && (r->flags & ROUTE_SHOWS_ERRORS)) {
+		req->errors = f;
+		err = OK;
+		*e = (struct error){0};
 	}
 	return err ? err : run_handler(&run);
 }

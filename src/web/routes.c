@@ -2,11 +2,77 @@
 #include "web/routes.h"
 
 #include "web/api.h"
+#include "web/paging.h"
+
+#define API(method, path, name) METHOD_##method, path, name, SERVES_API
+
+/* No body, a JSON body, a form. */
+#define NOTHING BODY_NONE, 0
+#define JSON(max) BODY_JSON, max
+#define FORM(max) BODY_FORM, max
 
 const struct route routes[] = {
-	/* ---- state of this process ---- */
-	{METHOD_GET, "/healthz", "health", SERVES_API, AUTH_NONE, PERM_NONE, BODY_NONE, 0, health_get,
-	 .summary = "Whether the process answers."},
+	/* ---- state of the service ---- */
+	{API(GET, "/healthz", "health"), AUTH_NONE, PERM_NONE, NOTHING, health_get, .summary = "Whether the process answers."},
+	{API(GET, "/readyz", "ready"), AUTH_NONE, PERM_NONE, NOTHING, ready_get,
+	 .summary = "Whether database and schema are there."},
+	{API(GET, "/metrics", "metrics"), AUTH_NONE, PERM_NONE, NOTHING, metrics_get, .summary = "Gauges of the pool as Prometheus text."},
+	{API(GET, "/api/openapi.json", "openapi"), AUTH_NONE, PERM_NONE, NOTHING, openapi_get, .summary = "This document."},
+
+	/* ---- signing in ---- */
+	{API(POST, "/api/gpu/sign-in", "signin.create"), AUTH_NONE, PERM_NONE, JSON(KiB(16)), signin_create, .body = signin_body,
+	 .flags = ROUTE_NO_TX, .summary = "Sign in by name and password; sets the cookie, answers with the CSRF token."},
+	{API(POST, "/api/gpu/sign-out", "signout.create"), AUTH_ANY, PERM_NONE, NOTHING, signout_create, .success = 204,
+	 .summary = "End this browser's sign-in."},
+	{API(GET, "/api/gpu/me", "me.get"), AUTH_ANY, PERM_NONE, NOTHING, me_get, .summary = "Who I am and what I may do."},
+	{API(PATCH, "/api/gpu/me", "me.change"), AUTH_ANY, PERM_SELF, JSON(KiB(16)), me_change, .body = me_body,
+	 .summary = "Change my settings."},
+	{API(POST, "/api/gpu/me/password", "me.password"), AUTH_ANY, PERM_SELF, JSON(KiB(16)), me_password, .body = me_password_body,
+	 .flags = ROUTE_NO_TX, .success = 204, .summary = "Change my password; other sign-ins end."},
+
+	/* ---- people ---- */
+	{API(GET, "/api/gpu/users", "users.list"), AUTH_ANY, PERM_ADMIN, NOTHING, users_list, .query = paging_query,
+	 .summary = "All users."},
+	{API(POST, "/api/gpu/users", "users.create"), AUTH_ANY, PERM_ADMIN, JSON(KiB(16)), users_create, .body = user_create_body,
+	 .success = 201, .summary = "Add a user."},
+	{API(GET, "/api/gpu/users/:id", "users.get"), AUTH_ANY, PERM_ADMIN, NOTHING, users_get, .summary = "One user."},
+	{API(PATCH, "/api/gpu/users/:id", "users.change"), AUTH_ANY, PERM_ADMIN, JSON(KiB(16)), users_change,
+	 .body = user_change_body, .summary = "Change, deactivate or activate a user."},
+	{API(DELETE, "/api/gpu/users/:id", "users.delete"), AUTH_ANY, PERM_ADMIN, NOTHING, users_delete, .success = 204,
+	 .summary = "Remove a user who owns nothing."},
+
+	/* ---- API tokens ---- */
+	{API(GET, "/api/gpu/tokens", "tokens.list"), AUTH_ANY, PERM_SELF, NOTHING, tokens_list, .query = tokens_query,
+	 .summary = "My tokens, without their values."},
+	{API(POST, "/api/gpu/tokens", "tokens.create"), AUTH_ANY, PERM_SELF, JSON(KiB(16)), tokens_create, .body = token_create_body,
+	 .success = 201, .summary = "Make a token; its value is in this answer and nowhere else."},
+	{API(DELETE, "/api/gpu/tokens/:id", "tokens.revoke"), AUTH_ANY, PERM_SELF, NOTHING, tokens_revoke, .success = 204,
+	 .summary = "Revoke a token."},
+
+	/* ---- accounts at providers ---- */
+	{API(GET, "/api/gpu/accounts", "accounts.list"), AUTH_ANY, PERM_MANAGE, NOTHING, accounts_list, .query = paging_query,
+	 .summary = "My accounts; all of them for an admin."},
+	{API(POST, "/api/gpu/accounts", "accounts.create"), AUTH_ANY, PERM_MANAGE, JSON(KiB(64)), accounts_create,
+	 .body = account_create_body, .success = 201, .summary = "Add an account."},
+	{API(GET, "/api/gpu/accounts/:id", "accounts.get"), AUTH_ANY, PERM_MANAGE, NOTHING, accounts_get, .summary = "One account."},
+	{API(PATCH, "/api/gpu/accounts/:id", "accounts.change"), AUTH_ANY, PERM_MANAGE, JSON(KiB(64)), accounts_change,
+	 .body = account_change_body, .summary = "Rename or share an account."},
+	{API(DELETE, "/api/gpu/accounts/:id", "accounts.delete"), AUTH_ANY, PERM_MANAGE, NOTHING, accounts_delete, .success = 204,
+	 .summary = "Remove an account that has no notebooks."},
+
+	/* ---- what happened ---- */
+	{API(GET, "/api/gpu/audit", "audit.list"), AUTH_ANY, PERM_ADMIN, NOTHING, audit_get, .query = audit_query_fields,
+	 .summary = "Who did what, newest first."},
+	{API(GET, "/api/gpu/decisions", "decisions.list"), AUTH_ANY, PERM_READ, NOTHING, decisions_get, .query = decisions_query,
+	 .summary = "What the pool decided and why, newest first."},
+
+	/* ---- pages ---- */
+	{API(GET, "/admin/sign-in", "page.signin"), AUTH_NONE, PERM_NONE, NOTHING, signin_page, .query = signin_page_query,
+	 .flags = ROUTE_HIDDEN, .summary = "Sign-in page."},
+	{API(POST, "/admin/sign-in", "signin.create"), AUTH_NONE, PERM_NONE, FORM(KiB(16)), signin_submit, .body = signin_page_body,
+	 .flags = ROUTE_HIDDEN | ROUTE_NO_TX, .summary = "Signs in."},
+	{API(POST, "/admin/sign-out", "signout.create"), AUTH_PAGE, PERM_NONE, FORM(KiB(4)), signout_submit, .flags = ROUTE_HIDDEN,
+	 .summary = "Signs out."},
 };
 
 const size_t route_count = ARRAY_LEN(routes);

@@ -44,6 +44,36 @@ static const char *choose_locale(const struct ctx *ctx, const struct request *re
 	return TEMPLATE_LOCALE;
 }
 
+static void add_nav(struct json *nav, const struct request *req, const char *key, const char *url)
+{
+	struct json *item = json_object();
+
+	json_put_cstr(item, "key", key);
+	json_put_cstr(item, "url", url);
+	json_put_bool(item, "current", str_eqz(req->path, url));
+	json_put(item, "count", json_null());
+	json_add(nav, item);
+}
+
+static struct json *nav_model(const struct request *req)
+{
+	struct json *nav = json_array();
+
+	if (req->principal.user_id) {
+		add_nav(nav, req, "pool", "/admin/gpu-dashboard");
+		add_nav(nav, req, "jobs", "/admin/jobs");
+	}
+	return nav;
+}
+
+static void put_unless(struct json *object, const char *key, struct json *value)
+{
+	if (json_has(object, key))
+		json_free(value);
+	else
+		json_put(object, key, value);
+}
+
 /* Adds what the page has not set itself. */
 static void add_common(struct request *req, const char *name, const char *locale, struct json *model)
 {
@@ -54,13 +84,14 @@ static void add_common(struct request *req, const char *name, const char *locale
 		page = json_object();
 		json_put(model, "page", page);
 	}
-	if (!json_has(page, "name"))
-		json_put_cstr(page, "name", name);
+	put_unless(page, "name", json_new_str(str_of(name)));
+	put_unless(page, "nav", nav_model(req));
+	put_unless(page, "locales", json_array());
 	json_put_cstr(page, "locale", locale);
 	json_put_cstr(page, "version", GPUPOOL_VERSION);
 	json_put_str(page, "path", req->path);
-	if (!json_has(model, "user"))
-		json_put(model, "user", user_model(&req->principal));
+	put_unless(model, "user", user_model(&req->principal));
+	put_unless(model, "flash", json_null());
 	auth_csrf_token(&req->principal, csrf);
 	json_put_cstr(model, "csrf", csrf);
 }
