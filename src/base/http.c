@@ -22,6 +22,7 @@ struct http_client {
 /* One call on its way. */
 struct transfer {
 	const struct http_call *call;
+	CURL *easy;
 	struct curl_slist *headers;
 	struct buf body;
 	size_t reply_max, reply_len, header_len;
@@ -58,6 +59,16 @@ void http_client_free(struct http_client *c)
 
 /* ---- callbacks of libcurl ------------------------------------------------- */
 
+/* An answer that is an error is read as a whole even where content is streamed. */
+static bool streams(const struct transfer *t)
+{
+	long status = 0;
+
+	if (t->call->on_data)
+		curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+	return status >= 200 && status < 300;
+}
+
 static size_t on_body(char *bytes, size_t size, size_t n, void *ctx)
 {
 	struct transfer *t = ctx;
@@ -68,7 +79,7 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *ctx)
 		return 0;
 	}
 	t->reply_len += len;
-	if (!t->call->on_data)
+	if (!streams(t))
 		buf_add(&t->body, bytes, len);
 	else if (!t->call->on_data(t->call->ctx, (struct str){bytes, len}))
 		t->aborted = true;
@@ -285,7 +296,7 @@ enum err http_send(struct http_client *c, struct arena *a, const struct http_cal
 		   struct error *e)
 {
 	const char *method = call->method ? call->method : "GET";
-	struct transfer t = {.call = call};
+	struct transfer t = {.call = call, .easy = c->easy};
 	long request_size = 0;
 	CURLcode code;
 	enum err r;

@@ -1,0 +1,178 @@
+/* cmd_notebooks - workers, which the REST path calls notebooks. */
+#include <stdio.h>
+
+#include "cli/commands.h"
+#include "cli/output.h"
+
+#define PATH "/api/gpu/workers/notebooks"
+
+static const struct column list_columns[] = {
+	{"ID", "id", SHOW_TEXT},
+	{"TITLE", "title", SHOW_TEXT},
+	{"PROVIDER", "provider", SHOW_TEXT},
+	{"ACCELERATOR", "accelerator", SHOW_TEXT},
+	{"STATE", "state", SHOW_TEXT},
+	{"WANTED", "desiredState", SHOW_TEXT},
+	{"RUNNING", "jobs.running", SHOW_TEXT},
+	{"UPTIME", "session.runtimeSeconds", SHOW_SECONDS},
+	{NULL, NULL, SHOW_TEXT},
+};
+
+static const struct column show_columns[] = {
+	{"id", "id", SHOW_TEXT},
+	{"title", "title", SHOW_TEXT},
+	{"provider", "provider", SHOW_TEXT},
+	{"accelerator", "accelerator", SHOW_TEXT},
+	{"gpu", "gpu", SHOW_JSON},
+	{"state", "state", SHOW_TEXT},
+	{"wanted", "desiredState", SHOW_TEXT},
+	{"reason", "reason", SHOW_JSON},
+	{"account", "accountId", SHOW_TEXT},
+	{"url", "url", SHOW_TEXT},
+	{"session", "session.id", SHOW_TEXT},
+	{"up for", "session.runtimeSeconds", SHOW_SECONDS},
+	{"deadline", "session.deadline", SHOW_TIME},
+	{"last heartbeat", "session.lastHeartbeat", SHOW_TIME},
+	{"quota left", "quota.remainingSeconds", SHOW_SECONDS},
+	{"jobs running", "jobs.running", SHOW_TEXT},
+	{"jobs succeeded", "jobs.succeeded", SHOW_TEXT},
+	{"jobs failed", "jobs.failed", SHOW_TEXT},
+	{"created", "createdAt", SHOW_TIME},
+	{NULL, NULL, SHOW_TEXT},
+};
+
+static const char *path_of(struct cli *cli, const char *id, const char *more)
+{
+	return cli_text(cli, PATH "/%s%s", cli_segment(cli, id), more);
+}
+
+static int show(struct cli *cli, const struct json *notebook)
+{
+	if (!output_as_json(cli, notebook))
+		output_fields(cli, notebook, show_columns);
+	return EXIT_OK;
+}
+
+/* A call whose answer is the notebook. */
+static int call(struct cli *cli, const char *method, const char *path, const struct json *body)
+{
+	cleanup_json struct json *notebook = NULL;
+	struct error e = {0};
+	enum err err = rest_call(&cli->rest, method, path, body, &notebook, &e);
+
+	return err ? cli_fail(cli, err, &e) : show(cli, notebook);
+}
+
+int cmd_notebooks_list(struct cli *cli)
+{
+	cleanup_json struct json *list = NULL;
+	struct error e = {0};
+	enum err err = cli_list(cli, PATH, "notebooks", 0, &list, &e);
+
+	if (err)
+		return cli_fail(cli, err, &e);
+	if (!output_as_json(cli, list))
+		output_table(cli, json_get(list, "notebooks"), list_columns);
+	return EXIT_OK;
+}
+
+int cmd_notebooks_show(struct cli *cli)
+{
+	return call(cli, "GET", path_of(cli, cli->args[0], ""), NULL);
+}
+
+static bool put_seconds(struct cli *cli, struct json *body, const char *option, const char *field)
+{
+	int64_t seconds = 0;
+
+	if (!cli_option_seconds(cli, option, &seconds))
+		return false;
+	if (cli_option(cli, option))
+		json_put_i64(body, field, seconds);
+	return true;
+}
+
+static void put_text(struct cli *cli, struct json *body, const char *option, const char *field)
+{
+	if (cli_option(cli, option))
+		json_put_cstr(body, field, cli_option(cli, option));
+}
+
+/* What add and edit have in common. */
+static bool put_options(struct cli *cli, struct json *body)
+{
+	put_text(cli, body, "title", "title");
+	put_text(cli, body, "accelerator", "accelerator");
+	return put_seconds(cli, body, "max-session", "maxSessionSeconds") && put_seconds(cli, body, "idle-stop", "idleStopSeconds");
+}
+
+int cmd_notebooks_add(struct cli *cli)
+{
+	cleanup_json struct json *body = json_object();
+
+	json_put_cstr(body, "provider", cli->args[0]);
+	if (!put_options(cli, body))
+		return EXIT_USAGE;
+	if (!cli_option(cli, "accelerator"))
+		json_put_cstr(body, "accelerator", "cpu");
+	put_text(cli, body, "account", "accountId");
+	put_text(cli, body, "email", "email");
+	if (cli_option(cli, "no-start"))
+		json_put_bool(body, "autoStart", false);
+	return call(cli, "POST", PATH, body);
+}
+
+int cmd_notebooks_edit(struct cli *cli)
+{
+	cleanup_json struct json *body = json_object();
+
+	if (!put_options(cli, body))
+		return EXIT_USAGE;
+	if (!json_len(body))
+		return cli_usage(cli, "nothing to change was given");
+	return call(cli, "PATCH", path_of(cli, cli->args[0], ""), body);
+}
+
+int cmd_notebooks_start(struct cli *cli)
+{
+	cleanup_json struct json *body = json_object();
+
+	return call(cli, "POST", path_of(cli, cli->args[0], "/start"), body);
+}
+
+int cmd_notebooks_stop(struct cli *cli)
+{
+	cleanup_json struct json *body = json_object();
+
+	return call(cli, "POST", path_of(cli, cli->args[0], "/stop"), body);
+}
+
+int cmd_notebooks_delete(struct cli *cli)
+{
+	cleanup_json struct json *reply = NULL;
+	struct error e = {0};
+	enum err err = rest_call(&cli->rest, "DELETE", path_of(cli, cli->args[0], ""), NULL, &reply, &e);
+
+	if (err)
+		return cli_fail(cli, err, &e);
+	if (reply)
+		output_as_json(cli, reply);
+	return EXIT_OK;
+}
+
+/* The line to paste on another machine; its token is good once. */
+int cmd_notebooks_line(struct cli *cli)
+{
+	cleanup_json struct json *body = json_object(), *reply = NULL;
+	struct error e = {0};
+	enum err err = rest_call(&cli->rest, "POST", path_of(cli, cli->args[0], "/enrolment"), body, &reply, &e);
+
+	if (err)
+		return cli_fail(cli, err, &e);
+	if (output_as_json(cli, reply))
+		return EXIT_OK;
+	output_text(cli, json_str(reply, "command"));
+	putchar('\n');
+	fprintf(stderr, "the token in it is good until %s, for one machine\n", json_cstr(reply, "expiresAt") ? json_cstr(reply, "expiresAt") : "it is used");
+	return EXIT_OK;
+}

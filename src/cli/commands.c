@@ -1,0 +1,184 @@
+/* commands - the table and nothing else.  See cli/command.h. */
+#include "cli/commands.h"
+
+#define END {NULL, NULL, NULL, false}
+
+static const struct option notebook_add[] = {
+	{"accelerator", "NAME", "cpu, gpu, tpu or a model such as T4 (cpu)", false},
+	{"title", "TEXT", "what people call it", false},
+	{"account", "ID", "whose hours it uses", false},
+	{"email", "ADDRESS", "where notices go", false},
+	{"max-session", "DURATION", "end each run after this long", false},
+	{"idle-stop", "DURATION", "stop when it had no job for this long", false},
+	{"no-start", NULL, "do not start it yet", false},
+	END,
+};
+static const struct option notebook_edit[] = {
+	{"accelerator", "NAME", "from the next run on", false},
+	{"title", "TEXT", "what people call it", false},
+	{"max-session", "DURATION", "end each run after this long", false},
+	{"idle-stop", "DURATION", "stop when it had no job for this long", false},
+	END,
+};
+static const struct option job_filters[] = {
+	{"state", "STATE", "queued, running, succeeded, failed, cancelled or timed_out", false},
+	{"type", "TYPE", "script, training or inference", false},
+	{"tag", "TAG", "that have this tag", false},
+	{"name", "NAME", "of exactly this name", false},
+	{"search", "TEXT", "whose name holds this", false},
+	{"worker", "ID", "that ran there", false},
+	{"limit", "N", "at most so many, newest first (50)", false},
+	{"all", NULL, "all of them", false},
+	END,
+};
+static const struct option job_cancel[] = {
+	{"state", "STATE", "those in this state", false},
+	{"type", "TYPE", "those of this type", false},
+	{"tag", "TAG", "those with this tag", false},
+	{"name", "NAME", "those of exactly this name", false},
+	{"search", "TEXT", "those whose name holds this", false},
+	{"worker", "ID", "those of this worker", false},
+	END,
+};
+static const struct option job_submit[] = {
+	{"command", NULL, "run a program: gpupool jobs submit --command -- PROGRAM ARGS", false},
+	{"batch", "FILE", "many jobs: a JSON array, or one JSON object a line; - is standard input", false},
+	{"endpoint", "NAME", "call this endpoint", false},
+	{"input", "JSON", "the endpoint's input", false},
+	{"type", "TYPE", "script, training or inference (script)", false},
+	{"name", "TEXT", "what people call it", false},
+	{"tag", "TAG", "to find it by", true},
+	{"priority", "N", "0 to 9, 9 goes first", false},
+	{"accelerator", "NAME", "cpu, gpu, tpu or a model; several = any of them", true},
+	{"gpus", "N", "how many it needs (1)", false},
+	{"timeout", "DURATION", "end it after this long", false},
+	{"estimate", "DURATION", "how long it will take", false},
+	{"max-attempts", "N", "how often it may be tried (3)", false},
+	{"retry-on-error", NULL, "try again also when the job itself fails", false},
+	{"after", "TIME", "not before this time, or this long from now", false},
+	{"webhook", "URL", "told when it ends", false},
+	{"env", "NAME=VALUE", "environment of the job; NAME alone takes the value from here", true},
+	{"file", "NAME=PATH", "input file, found below $GPUPOOL_INPUTS", true},
+	{"requirement", "SPEC", "Python package that it needs", true},
+	{"requirements", "FILE", "requirements.txt", false},
+	{"wait", NULL, "wait until it ends, then show its result", false},
+	{"follow", NULL, "print its log while it runs, then its result", false},
+	{"wait-timeout", "DURATION", "wait no longer than this", false},
+	END,
+};
+static const struct option job_wait[] = {
+	{"timeout", "DURATION", "wait no longer than this: exit status 7", false},
+	END,
+};
+static const struct option job_logs[] = {
+	{"follow", NULL, "go on until the job ends", false},
+	{"attempt", "N", "of this attempt (the latest)", false},
+	{"offset", "BYTES", "from here on", false},
+	END,
+};
+static const struct option job_artifacts[] = {
+	{"to", "DIR", "bring them here; only those named, else all", false},
+	END,
+};
+static const struct option account_add[] = {
+	{"label", "TEXT", "what people call it", false},
+	{"credentials", "FILE", "JSON as the provider gives it; - is standard input", false},
+	END,
+};
+static const struct option user_add[] = {
+	{"role", "ROLE", "admin, operator or viewer (operator)", false},
+	{"email", "ADDRESS", "where notices go", false},
+	{"password-file", "FILE", "first password; - is standard input", false},
+	END,
+};
+static const struct option user_edit[] = {
+	{"role", "ROLE", "admin, operator or viewer", false},
+	{"email", "ADDRESS", "where notices go", false},
+	{"password-file", "FILE", "new password; - is standard input", false},
+	{"deactivate", NULL, "end sign-ins and tokens", false},
+	{"activate", NULL, "let sign in again", false},
+	END,
+};
+static const struct option user_add_here[] = {
+	{"role", "ROLE", "admin, operator or viewer (operator)", false},
+	{"email", "ADDRESS", "where notices go", false},
+	{"no-password", NULL, "no sign-in by password", false},
+	END,
+};
+static const struct option token_list[] = {
+	{"all", NULL, "of all users", false},
+	END,
+};
+static const struct option token_add[] = {
+	{"scope", "SCOPE", "read, submit, manage, admin or inference (read)", true},
+	{"expires", "DURATION", "good for so long (for ever)", false},
+	END,
+};
+static const struct option audit_list[] = {
+	{"limit", "N", "at most so many, newest first (50)", false},
+	END,
+};
+static const struct option doctor[] = {
+	{"local", NULL, "this machine is the server: check it too", false},
+	{"nginx", "FILE", "nginx's main configuration (/etc/nginx/nginx.conf)", false},
+	END,
+};
+static const struct option migrate[] = {
+	{"check", NULL, "only say whether the schema is this program's", false},
+	END,
+};
+static const struct option nginx_conf[] = {
+	{"listen", "ADDRESS", "where browsers and agents come (80)", false},
+	{"server-name", "NAME", "as which host (_)", false},
+	{"api", "SOCKET", "of gpupool-web --role=api (unix:/run/gpupool/api/socket)", false},
+	{"events", "SOCKET", "of gpupool-web --role=events (unix:/run/gpupool/events/socket)", false},
+	{"static", "DIR", "the static files", false},
+	{"store", "DIR", "the artifacts: GPUPOOL_STORE", false},
+	{"routes", "FILE", "where the blocks of `gpupool-web --print-nginx` are", false},
+	{"access-log", "FILE", "log of requests", false},
+	{"signin-rate", "RATE", "sign-ins an address (5r/m)", false},
+	{"api-rate", "RATE", "calls a token or address (50r/s)", false},
+	{"spare-loopback", NULL, "no limits for this machine itself", false},
+	END,
+};
+
+const struct command commands[] = {
+	{"accounts add", "PROVIDER", 1, 1, NEEDS_SERVER, "Adds an account at a provider", account_add, cmd_accounts_add},
+	{"accounts delete", "ID", 1, 1, NEEDS_SERVER, "Deletes an account", NULL, cmd_accounts_delete},
+	{"accounts list", "", 0, 0, NEEDS_SERVER, "Lists accounts at providers", NULL, cmd_accounts_list},
+	{"accounts show", "ID", 1, 1, NEEDS_SERVER, "Shows an account", NULL, cmd_accounts_show},
+	{"audit", "", 0, 0, NEEDS_SERVER, "Lists who changed what", audit_list, cmd_audit},
+	{"completion", "bash", 1, 1, 0, "Prints a completion script for the shell", NULL, cmd_completion},
+	{"dev", "", 0, 0, NEEDS_CONFIG, "Runs a whole private installation until Ctrl-C (`make run`)", NULL, cmd_dev},
+	{"doctor", "", 0, 0, NEEDS_SERVER | NO_TOKEN, "Checks the installation, and says what to change", doctor, cmd_doctor},
+	{"health", "", 0, 0, NEEDS_SERVER | NO_TOKEN, "Says whether the server is ready", NULL, cmd_health},
+	{"jobs artifacts", "ID [NAME…]", 1, -1, NEEDS_SERVER, "Lists a job's artifacts, or brings them here", job_artifacts, cmd_jobs_artifacts},
+	{"jobs attempts", "ID", 1, 1, NEEDS_SERVER, "Lists a job's attempts", NULL, cmd_jobs_attempts},
+	{"jobs cancel", "[ID…]", 0, -1, NEEDS_SERVER, "Cancels jobs, by id or by filter", job_cancel, cmd_jobs_cancel},
+	{"jobs list", "", 0, 0, NEEDS_SERVER, "Lists jobs, newest first", job_filters, cmd_jobs_list},
+	{"jobs logs", "ID", 1, 1, NEEDS_SERVER, "Prints a job's log", job_logs, cmd_jobs_logs},
+	{"jobs retry", "ID…", 1, -1, NEEDS_SERVER, "Puts jobs that ended back into the queue", NULL, cmd_jobs_retry},
+	{"jobs show", "ID", 1, 1, NEEDS_SERVER, "Shows a job and its result", NULL, cmd_jobs_show},
+	{"jobs submit", "FILE [ARGS…]", 0, -1, NEEDS_SERVER, "Submits a Python file, a command, or a batch; prints the job's id", job_submit, cmd_jobs_submit},
+	{"jobs wait", "ID…", 1, -1, NEEDS_SERVER, "Waits until jobs end; exit status 1 when one did not succeed", job_wait, cmd_jobs_wait},
+	{"migrate", "", 0, 0, NEEDS_CONFIG, "Brings the database of GPUPOOL_DATABASE to this program's schema", migrate, cmd_migrate},
+	{"nginx-conf", "", 0, 0, 0, "Prints the configuration for nginx's http block", nginx_conf, cmd_nginx_conf},
+	{"notebooks add", "PROVIDER", 1, 1, NEEDS_SERVER, "Creates a worker and starts it", notebook_add, cmd_notebooks_add},
+	{"notebooks delete", "ID", 1, 1, NEEDS_SERVER, "Stops a worker and deletes it", NULL, cmd_notebooks_delete},
+	{"notebooks edit", "ID", 1, 1, NEEDS_SERVER, "Changes a worker", notebook_edit, cmd_notebooks_edit},
+	{"notebooks line", "ID", 1, 1, NEEDS_SERVER, "Prints the line that starts a manual worker on another machine", NULL, cmd_notebooks_line},
+	{"notebooks list", "", 0, 0, NEEDS_SERVER, "Lists workers", NULL, cmd_notebooks_list},
+	{"notebooks show", "ID", 1, 1, NEEDS_SERVER, "Shows a worker", NULL, cmd_notebooks_show},
+	{"notebooks start", "ID", 1, 1, NEEDS_SERVER, "Starts a worker", NULL, cmd_notebooks_start},
+	{"notebooks stop", "ID", 1, 1, NEEDS_SERVER, "Stops a worker", NULL, cmd_notebooks_stop},
+	{"openapi", "", 0, 0, NEEDS_SERVER | NO_TOKEN, "Prints the OpenAPI document of the server", NULL, cmd_openapi},
+	{"tokens add", "NAME", 1, 1, NEEDS_SERVER, "Makes an API token and prints it, this once", token_add, cmd_tokens_add},
+	{"tokens list", "", 0, 0, NEEDS_SERVER, "Lists API tokens", token_list, cmd_tokens_list},
+	{"tokens revoke", "ID", 1, 1, NEEDS_SERVER, "Ends an API token", NULL, cmd_tokens_revoke},
+	{"user add", "NAME", 1, 1, NEEDS_CONFIG, "On the server: adds a user to the database; the password comes on standard input", user_add_here, cmd_user_add},
+	{"users add", "NAME", 1, 1, NEEDS_SERVER, "Adds a user", user_add, cmd_users_add},
+	{"users delete", "ID", 1, 1, NEEDS_SERVER, "Deletes a user who owns nothing", NULL, cmd_users_delete},
+	{"users edit", "ID", 1, 1, NEEDS_SERVER, "Changes a user", user_edit, cmd_users_edit},
+	{"users list", "", 0, 0, NEEDS_SERVER, "Lists users", NULL, cmd_users_list},
+};
+const size_t command_count = ARRAY_LEN(commands);
