@@ -15,6 +15,7 @@ extern const struct field signin_body[], me_body[], me_password_body[];
 
 /* page_signin.c */
 handler signin_page, signin_submit, signout_submit;
+again_handler signin_again;
 extern const struct field signin_page_query[], signin_page_body[];
 
 /* api_users.c */

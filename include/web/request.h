@@ -24,7 +24,6 @@ struct route;
 struct field_errors;
 struct wakes;
 struct template_set;
-struct field_errors;
 
 enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_PUT, METHOD_PATCH, METHOD_DELETE, METHOD_OPTIONS, METHOD_OTHER };
 
@@ -67,7 +66,6 @@ struct request {
 	int capture_count;
 	struct principal principal;
 	struct json *json;   /* the body, checked against route->body; never NULL for such routes */
-	const struct field_errors *errors; /* of a form whose row says ROUTE_SHOWS_ERRORS; else NULL */
 	struct json *params; /* the query string, typed by route->query; an object, maybe empty */
 	struct field_errors *errors; /* what is wrong with it, by field; handlers may add theirs before they
 				      * return ERR_INVALID.  NULL in the events role */

@@ -50,7 +50,6 @@ enum route_flags {
 	ROUTE_WAITS = 1 << 3,   /* events: may be parked up to 90 s */
 	ROUTE_HIDDEN = 1 << 4,  /* not in the OpenAPI document (pages) */
 	ROUTE_NO_AUDIT = 1 << 5,
-	ROUTE_SHOWS_ERRORS = 1 << 6, /* a form's handler runs with req->errors set, to show them beside the fields */
 };
 
 #define KiB(n) ((size_t)(n) << 10)

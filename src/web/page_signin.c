@@ -12,8 +12,8 @@ const struct field signin_page_query[] = {
 };
 
 const struct field signin_page_body[] = {
-	{"name", FIELD_STRING, 0, 0, 200, .doc = "User name."},
-	{"password", FIELD_STRING, FIELD_SECRET, 0, PASSWORD_MAX, .doc = "Password."},
+	{"name", FIELD_STRING, FIELD_REQUIRED, 1, 63, .doc = "User name."},
+	{"password", FIELD_STRING, FIELD_REQUIRED | FIELD_SECRET, 1, PASSWORD_MAX, .doc = "Password."},
 	{"next", FIELD_STRING, 0, 0, 2048, .doc = "Where to go afterwards."},
 	{0},
 };
@@ -29,7 +29,7 @@ static const char *safe_next(struct arena *a, struct str next)
 }
 
 static enum err show(struct ctx *ctx, struct request *req, struct response *res, int status, const char *next,
-		     const struct error *why, struct error *e)
+		     struct json *problem, struct error *e)
 {
 	struct json *model = json_object(), *form = json_object();
 
@@ -37,34 +37,32 @@ static enum err show(struct ctx *ctx, struct request *req, struct response *res,
 	json_put(form, "name", form_field("name", json_str(req->json, "name"), NULL));
 	json_put(form, "password", form_field("password", STR(""), NULL));
 	json_put(model, "form", form);
-	json_put(model, "problem", why ? form_problem(why->code == ERR_UNAUTHORIZED ? "wrong_password" : err_name(why->code), why->msg)
-				       : json_null());
+	json_put(model, "problem", problem);
 	return view_page(ctx, req, res, status, "signin", model, e);
 }
 
 enum err signin_page(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
 {
-	return show(ctx, req, res, 200, safe_next(req->arena, json_str(req->params, "next")), NULL, e);
+	return show(ctx, req, res, 200, safe_next(req->arena, json_str(req->params, "next")), json_null(), e);
 }
 
 enum err signin_submit(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
 {
-	const char *next = safe_next(req->arena, json_str(req->json, "next"));
-	struct str name = json_str(req->json, "name"), password = json_str(req->json, "password");
-	struct error why = {0};
-	enum err err = name.len && password.len
-			       ? signin(ctx, req, name, password, &why)
-			       : error_set(&why, ERR_UNAUTHORIZED, "Name or password is wrong.");
+	enum err err = signin(ctx, req, json_str(req->json, "name"), json_str(req->json, "password"), e);
 
-	if (err == ERR_UNAUTHORIZED || err == ERR_UNAVAILABLE)
-		return show(ctx, req, res, err_http_status(err), next, &why, e);
-	if (err) {
-		*e = why;
+	if (err)
 		return err;
-	}
 	response_object(res, "user %lld", (long long)req->principal.user_id);
-	response_redirect(res, next);
+	response_redirect(res, safe_next(req->arena, json_str(req->json, "next")));
 	return OK;
+}
+
+enum err signin_again(struct ctx *ctx, struct request *req, struct response *res, const struct error *why, struct error *e)
+{
+	const char *code = why->code == ERR_UNAUTHORIZED ? "wrong_password" : err_name(why->code);
+
+	return show(ctx, req, res, err_http_status(why->code), safe_next(req->arena, json_str(req->json, "next")),
+		    form_problem(code, why->msg), e);
 }
 
 enum err signout_submit(struct ctx *ctx, struct request *req, struct response *res, struct error *e)

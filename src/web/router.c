@@ -334,11 +334,6 @@ static enum err walk(struct ctx *ctx, struct request *req, struct response *res,
 			return csrf.code;
 		}
 	}
-	if (f->count && (r->flags & ROUTE_SHOWS_ERRORS)) {
-		req->errors = f;
-		err = OK;
-		*e = (struct error){0};
-	}
 	return err ? err : run_handler(&run);
 }
 

@@ -69,7 +69,7 @@ const struct route routes[] = {
 	/* ---- pages ---- */
 	{API(GET, "/admin/sign-in", "page.signin"), AUTH_NONE, PERM_NONE, NOTHING, signin_page, .query = signin_page_query,
 	 .flags = ROUTE_HIDDEN, .summary = "Sign-in page."},
-	{API(POST, "/admin/sign-in", "signin.create"), AUTH_NONE, PERM_NONE, FORM(KiB(16)), signin_submit, .body = signin_page_body,
+	{API(POST, "/admin/sign-in", "signin.create"), AUTH_NONE, PERM_NONE, FORM(KiB(16)), signin_submit, .body = signin_page_body, .again = signin_again,
 	 .flags = ROUTE_HIDDEN | ROUTE_NO_TX, .summary = "Signs in."},
 	{API(POST, "/admin/sign-out", "signout.create"), AUTH_PAGE, PERM_NONE, FORM(KiB(4)), signout_submit, .flags = ROUTE_HIDDEN,
 	 .summary = "Signs out."},
