@@ -372,6 +372,8 @@ class Route(http.server.BaseHTTPRequestHandler):
         if route == "artifacts":
             return self._artifact(url, query, length, token)
         data = self.rfile.read(length)
+        if len(data) < length:
+            raise CutReply()                    # the agent was killed in the middle of its request
         with pool.changed:
             body = data if route in ("logs", "agent") else json.loads(data)
             pool.calls.append((time.monotonic(), route, body))
