@@ -164,7 +164,8 @@ install: all
 	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
 	cp -R static/. $(DATADIR)/static
 	cp -R sql/. $(DATADIR)/sql
-	$(O)/gpupool nginx-conf --static $(PREFIX)/share/gpupool/static > $(DESTDIR)$(SYSCONFDIR)/gpupool/nginx.conf
+	$(O)/gpupool nginx-conf --static $(PREFIX)/share/gpupool/static --routes $(SYSCONFDIR)/gpupool/routes.conf > $(DESTDIR)$(SYSCONFDIR)/gpupool/nginx.conf
+	$(O)/gpupool-web --print-nginx > $(DESTDIR)$(SYSCONFDIR)/gpupool/routes.conf
 	$(O)/gpupool completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gpupool
 	for unit in nginx/systemd/*.service; do \
 	    sed 's,@PREFIX@,$(PREFIX),g; s,@SYSCONFDIR@,$(SYSCONFDIR),g' $$unit \

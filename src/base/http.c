@@ -303,7 +303,7 @@ enum err http_send(struct http_client *c, struct arena *a, const struct http_cal
 
 	*ret = (struct http_reply){.retry_after_s = -1};
 	t.reply_max = call->max_reply ? call->max_reply : call->on_data ? SIZE_MAX : REPLY_MOST;
-	t.body = BUF_INIT(t.reply_max);
+	t.body = BUF_INIT(call->on_data ? REPLY_MOST : t.reply_max);
 	if (!is_token(str_of(method)) || call->deadline_ms > LONG_MAX)
 		return error_set(e, ERR_INVALID, "bad method or deadline");
 	r = add_headers(&t, e);

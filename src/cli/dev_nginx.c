@@ -3,12 +3,12 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/asset.h"
 #include "cli/nginx_conf.h"
 
 static enum err find_nginx(struct dev *d, struct error *e)
@@ -60,10 +60,21 @@ static enum err fill(struct dev *d, const char *asset, const struct nginx_value 
 	return err ? err : files_write(dev_text(d, "%s/nginx/%s", d->run, to), buf_str(&text), 0644, OWNER_SELF, e);
 }
 
+/* The route table's own blocks, as the program prints them. */
+static enum err write_routes(struct dev *d, struct error *e)
+{
+	const char *program = dev_text(d, "%s/bin/gpupool-web", d->run), *path = dev_text(d, "%s/nginx/routes.conf", d->run);
+	const char *argv[] = {program, "--print-nginx", NULL}, *env[] = {"LANG=C.UTF-8", NULL};
+	cleanup_fd int out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+	if (out < 0)
+		return error_set(e, ERR_INTERNAL, "cannot write %s: %s", path, strerror(errno));
+	return process_run(&(struct spawn){.path = program, .argv = argv, .env = env, .as = IDENTITY_SELF, .output = out}, "gpupool-web --print-nginx", e);
+}
+
 enum err dev_nginx_prepare(struct dev *d, struct error *e)
 {
 	long files = raise_files(), connections = nginx_connections((long)d->config.max_parked);
-	const struct asset *routes = asset_find("nginx/routes.conf");
 	enum err err = find_nginx(d, e);
 
 	if (!err)
@@ -96,5 +107,5 @@ enum err dev_nginx_prepare(struct dev *d, struct error *e)
 	err = fill(d, "nginx/main.conf", values, "nginx.conf", e);
 	if (!err)
 		err = fill(d, "nginx/gpupool.conf", values, "gpupool.conf", e);
-	return err ? err : files_write(dev_text(d, "%s/nginx/routes.conf", d->run), routes->bytes, 0644, OWNER_SELF, e);
+	return err ? err : write_routes(d, e);
 }
