@@ -19,5 +19,7 @@ enum err migrate_run(struct db *db, int *applied, struct error *e) must_check;
 /* As any role: OK, or ERR_UNAVAILABLE with the reason (older, newer and
  * incompatible, no schema). */
 enum err migrate_check(struct db *db, struct error *e) must_check;
+/* The same from the rows of STMT_MIGRATION_LIST, for those who ask asynchronously. */
+enum err migrate_judge(const struct rows *rows, struct error *e) must_check;
 
 #endif

@@ -51,8 +51,7 @@ struct fcgi_limits {
 	int body_ms;   /* between two pieces of a body */
 	int idle_ms;   /* between two requests */
 	int write_ms;  /* a peer that takes nothing for so long is dead */
-	/* Private network that a TCP listener serves; NULL = any peer (unix socket). */
-	bool (*peer_allowed)(void *ctx, int fd);
+	const char *peers; /* who may connect to a TCP socket: see web/listen.h */
 };
 
 extern const struct fcgi_limits fcgi_limits_usual;

@@ -14,6 +14,7 @@
 #ifndef WEB_LOOP_H
 #define WEB_LOOP_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -58,8 +59,10 @@ void loop_remove_timer(struct loop *l, struct timer *t);
 void loop_defer(struct loop *l, struct task *t);
 void loop_undefer(struct loop *l, struct task *t);
 
-/* One turn; waits at most max_ms for something to do. */
-void loop_turn(struct loop *l, int64_t max_ms);
+/* One turn; waits at most max_ms for something to do.  Signals arrive while it
+ * waits, under open_mask (NULL: as it is), and nowhere else if the caller blocks
+ * them. */
+void loop_turn(struct loop *l, int64_t max_ms, const sigset_t *open_mask);
 /* Time at the begin of this turn, monotonic ms. */
 int64_t loop_now(const struct loop *l);
 

@@ -500,6 +500,7 @@ language sql volatile security definer set search_path = gpupool, pg_temp as $$
 -- ---- grants ---------------------------------------------------------------
 
 revoke all on all tables in schema gpupool from public;
+grant select on schema_migration to public; -- every program asks whether it fits
 revoke all on all functions in schema gpupool from public;
 grant usage on schema gpupool to gpupool_web, gpupool_events, gpupool_secrets, gpupool_provisioner, gpupool_local;
 grant execute on function next_job_id(), day_id(date), id_time(bigint) to gpupool_web, gpupool_events, gpupool_provisioner, gpupool_local;

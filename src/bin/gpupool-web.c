@@ -7,6 +7,7 @@
 
 #include "base/crypto.h"
 #include "base/log.h"
+#include "web/events.h"
 #include "web/fcgi.h"
 #include "web/nginx_routes.h"
 #include "web/template.h"
@@ -35,12 +36,19 @@ static int api_processes(const struct config *c)
 	return c->web_processes ? (int)c->web_processes : (int)(2 * (cores > 0 ? cores : 1) + 2);
 }
 
+/* One loop serves thousands; more of them are more installations or hosts. */
+static int events_processes(const struct config *c)
+{
+	return 1;
+}
+
 static const struct role_row {
 	const char *name, *process;
 	int (*processes)(const struct config *c);
 	int (*child)(const struct server_child *child);
 } role_rows[] = {
 	{"api", "gpupool-web", api_processes, fcgi_child},
+	{"events", "gpupool-web-events", events_processes, events_child},
 };
 
 static const struct role_row *find_role(const char *name)

@@ -103,26 +103,32 @@ enum err migrate_run(struct db *db, int *applied, struct error *e)
 	return err;
 }
 
+enum err migrate_judge(const struct rows *rows, struct error *e)
+{
+	size_t first, end;
+
+	asset_range(PREFIX, &first, &end);
+	for (int i = 0; i < rows_count(rows); i++)
+		if (row_i64(rows, i, "needs_program") > PROGRAM_SCHEMA)
+			return error_set(e, ERR_UNAVAILABLE, "The database's schema is too new for this program: upgrade gpupool.");
+	for (; first < end; first++) {
+		char hex[2 * CRYPTO_SHA256 + 1];
+
+		checksum(&assets[first], hex);
+		if (recorded(rows, version_of(&assets[first]), hex) != 1)
+			return error_set(e, ERR_UNAVAILABLE, "The database's schema is older than this program: run `gpupool migrate`.");
+	}
+	return OK;
+}
+
 enum err migrate_check(struct db *db, struct error *e)
 {
 	cleanup_rows struct rows rows = {0};
-	size_t first, end;
 	enum err err = db_run(db, STMT_MIGRATION_LIST, NO_ARGS, &rows, e);
 
 	if (err == ERR_UNAVAILABLE)
 		return err;
 	if (err)
 		return error_set(e, ERR_UNAVAILABLE, "The database has no schema yet: run `gpupool migrate`.");
-	asset_range(PREFIX, &first, &end);
-	for (int i = 0; i < rows_count(&rows); i++)
-		if (row_i64(&rows, i, "needs_program") > PROGRAM_SCHEMA)
-			return error_set(e, ERR_UNAVAILABLE, "The database's schema is too new for this program: upgrade gpupool.");
-	for (; first < end; first++) {
-		char hex[2 * CRYPTO_SHA256 + 1];
-
-		checksum(&assets[first], hex);
-		if (recorded(&rows, version_of(&assets[first]), hex) != 1)
-			return error_set(e, ERR_UNAVAILABLE, "The database's schema is older than this program: run `gpupool migrate`.");
-	}
-	return OK;
+	return migrate_judge(&rows, e);
 }

@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "web/listen.h"
 
 enum {
 	READ_AT_ONCE = 64 << 10,
@@ -88,6 +89,7 @@ const struct fcgi_limits fcgi_limits_usual = {
 	.body_ms = 60000,
 	.idle_ms = 75000,
 	.write_ms = 30000,
+	.peers = "",
 };
 
 /* ---- output ---- */
@@ -548,18 +550,21 @@ static void listener_ready(void *ctx, uint32_t events)
 			pause_listener(s, -1);
 			return;
 		}
-		fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
-			log_warn("fcgi.accept", "errno=%d", errno);
+		switch (listen_accept(s->listen_fd, s->limits->peers, true, &fd)) {
+		case ACCEPTED:
+			if (!fcgi_server_adopt(s, fd))
+				close(fd);
+			break;
+		case ACCEPT_NONE:
+			return;
+		case ACCEPT_FULL:
+			pause_listener(s, ACCEPT_PAUSE_MS);
+			return;
+		case ACCEPT_BROKEN:
+			log_error("fcgi.listener", "fd=%d", s->listen_fd);
 			pause_listener(s, ACCEPT_PAUSE_MS);
 			return;
 		}
-		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
-			continue;
-		if (fd < 0)
-			return;
-		if ((s->limits->peer_allowed && !s->limits->peer_allowed(s->ctx, fd)) || !fcgi_server_adopt(s, fd))
-			close(fd);
 	}
 }
 

@@ -153,12 +153,12 @@ static void run_tasks(struct loop *l)
 	}
 }
 
-void loop_turn(struct loop *l, int64_t max_ms)
+void loop_turn(struct loop *l, int64_t max_ms, const sigset_t *open_mask)
 {
 	int n;
 
 	l->now = clock_ms();
-	n = epoll_wait(l->epoll, l->events, EVENTS_A_TURN, wait_ms(l, max_ms));
+	n = epoll_pwait(l->epoll, l->events, EVENTS_A_TURN, wait_ms(l, max_ms), open_mask);
 	if (n < 0 && errno != EINTR)
 		BUG("epoll_wait: errno %d", errno);
 	l->now = clock_ms();

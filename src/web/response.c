@@ -153,7 +153,7 @@ void response_head(const struct response *r, struct buf *out)
 	if (r->content_type)
 		buf_addf(out, "Content-Type: %s%s\r\n", r->content_type,
 			 page && !strchr(r->content_type, ';') ? "; charset=utf-8" : "");
-	if (r->status != 204 && r->status != 304)
+	if (r->status != 204 && r->status != 304 && !r->stream)
 		buf_addf(out, "Content-Length: %zu\r\n", r->body.len);
 	for (int i = 0; i < r->header_count; i++)
 		buf_addf(out, "%s: %s\r\n", r->headers[i].name, r->headers[i].value);

@@ -2,9 +2,12 @@
 #include "web/routes.h"
 
 #include "web/api.h"
+#include "web/events.h"
 #include "web/paging.h"
 
 #define API(method, path, name) METHOD_##method, path, name, SERVES_API
+/* The asynchronous handler comes as .async. */
+#define EVENTS(method, path, name) METHOD_##method, path, name, SERVES_EVENTS
 
 /* No body, a JSON body, a form. */
 #define NOTHING BODY_NONE, 0
@@ -65,6 +68,20 @@ const struct route routes[] = {
 	 .summary = "Who did what, newest first."},
 	{API(GET, "/api/gpu/decisions", "decisions.list"), AUTH_ANY, PERM_READ, NOTHING, decisions_get, .query = decisions_query,
 	 .summary = "What the pool decided and why, newest first."},
+
+	/* ---- what waits and streams: agents ---- */
+	{EVENTS(GET, "/healthz/events", "events.health"), AUTH_NONE, PERM_NONE, NOTHING, .async = events_health,
+	 .summary = "Whether the events process answers."},
+	{EVENTS(POST, "/api/gpu/workers/auto-register", "agents.register"), AUTH_ENROL, PERM_NONE, JSON(KiB(64)), .async = events_register,
+	 .body = register_body, .flags = ROUTE_LENIENT, .summary = "An agent presents its enrolment token and gets a session."},
+	{EVENTS(POST, "/api/gpu/workers/:id/claim", "agents.claim"), AUTH_SESSION, PERM_NONE, JSON(KiB(64)), .async = events_claim,
+	 .body = claim_body, .flags = ROUTE_LENIENT | ROUTE_WAITS, .summary = "Waits for jobs and orders."},
+	{EVENTS(POST, "/api/gpu/workers/:id/heartbeat", "agents.heartbeat"), AUTH_SESSION, PERM_NONE, JSON(KiB(512)),
+	 .async = events_heartbeat, .body = heartbeat_body, .flags = ROUTE_LENIENT, .summary = "Renews leases and reports progress."},
+	{EVENTS(POST, "/api/gpu/workers/:id/results", "agents.results"), AUTH_SESSION, PERM_NONE, JSON(MiB(16)), .async = events_results,
+	 .body = results_body, .flags = ROUTE_LENIENT, .summary = "Reports what became of jobs."},
+	{EVENTS(POST, "/api/gpu/workers/:id/goodbye", "agents.goodbye"), AUTH_SESSION, PERM_NONE, JSON(KiB(128)), .async = events_goodbye,
+	 .body = goodbye_body, .flags = ROUTE_LENIENT, .success = 204, .summary = "Ends the session at once."},
 
 	/* ---- pages ---- */
 	{API(GET, "/admin/sign-in", "page.signin"), AUTH_NONE, PERM_NONE, NOTHING, signin_page, .query = signin_page_query,

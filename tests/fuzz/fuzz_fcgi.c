@@ -80,12 +80,12 @@ int LLVMFuzzerTestOneInput(const unsigned char *bytes, size_t len)
 			break;
 		bytes += sent;
 		len -= (size_t)sent;
-		loop_turn(l, 0);
+		loop_turn(l, 0, NULL);
 		while (recv(fds[0], got, sizeof(got), 0) > 0)
 			;
 	}
 	close(fds[0]);
-	loop_turn(l, 0);
+	loop_turn(l, 0, NULL);
 	fcgi_server_free(s);
 	loop_free(l);
 	if (open_calls)

@@ -106,7 +106,7 @@ static void rig_close(struct rig *r)
 static void turn(struct rig *r)
 {
 	for (int i = 0; i < 3; i++)
-		loop_turn(r->loop, 0);
+		loop_turn(r->loop, 0, NULL);
 }
 
 static void feed(struct rig *r, struct str bytes)

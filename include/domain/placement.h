@@ -1,0 +1,92 @@
+/*
+ * placement - which waiting jobs go to which workers; the only place where that
+ * is decided.  Pure: a snapshot in, decisions with reasons out; no I/O, no
+ * clock, no database.
+ *
+ * A lane is all that may be told apart among waiting jobs; its jobs leave in
+ * order.  A worker here is a session that can take work now.  Eligibility comes
+ * before preference: first who may run on whose account, then what fits.
+ *
+ * Order among lanes: priority, raised by one class for each PLACE_AGEING_S of
+ * waiting; then start-time fair queueing among owners: the owner whose last
+ * finish tag is smallest goes first, and each job given moves the tag by its
+ * estimate divided by the owner's weight; then the longest wait.
+ */
+#ifndef DOMAIN_PLACEMENT_H
+#define DOMAIN_PLACEMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+
+enum {
+	PLACE_AGEING_S = 600,  /* of waiting raise a lane by one class */
+	PLACE_CLASS_MOST = 9,
+	PLACE_TIME_LEFT_S = 30, /* a session with less left gets nothing */
+};
+
+struct place_lane {
+	int64_t id, owner_id;
+	const char *accelerator; /* "T4,A100" | "gpu" | "cpu" | "" = any */
+	int gpus;
+	int priority;      /* 0…9, 9 first */
+	int64_t depth;     /* jobs that wait */
+	double waited_s;   /* of the oldest */
+	double estimate_s; /* declared for a job: a session must have that much left; 0 = unknown */
+	double cost_s;     /* what a job is taken for in fair shares; 0 = usual */
+	double weight;     /* of the owner's share; 0 = 1 */
+};
+
+enum place_sharing { PLACE_SHARED_NONE, PLACE_SHARED_ALL, PLACE_SHARED_NAMED };
+
+struct place_worker {
+	int64_t session_id, owner_id;
+	const char *got;    /* comma list of what a job's accelerator may match */
+	int free;           /* GPUs, or slots of a worker without */
+	double seconds_left; /* INFINITY = no deadline */
+	enum place_sharing sharing; /* already NONE where the provider's policy forbids it */
+	const int64_t *shared_with;
+	size_t shared_count;
+};
+
+/* Why a lane's job cannot run on a worker now. */
+enum place_fit { PLACE_FITS, PLACE_NOT_SHARED, PLACE_ACCELERATOR, PLACE_TOO_BIG, PLACE_TIME, PLACE_BUSY, PLACE_FIT_COUNT };
+
+/* Why a lane was chosen before the others. */
+enum place_why { PLACE_ONLY, PLACE_PRIORITY, PLACE_FAIR, PLACE_OLDEST, PLACE_WHY_COUNT };
+
+struct place_pick {
+	size_t lane, worker; /* indices into the snapshot */
+	int n;               /* jobs */
+	enum place_why why;
+};
+
+/* Finish tags of owners, kept from one call to the next. */
+struct place_tag {
+	int64_t owner_id;
+	double finish;
+};
+struct place_fairness {
+	double now; /* the pool's virtual time */
+	struct place_tag *tags;
+	size_t count, cap;
+};
+
+enum place_fit place_fits(const struct place_lane *l, const struct place_worker *w);
+/* Whether one of `accelerator`'s names is among `got`. */
+bool place_matches(const char *accelerator, const char *got);
+
+/*
+ * Fills at most cap picks; the sum of n for a worker never passes its free
+ * slots, for a lane its depth.  Works in the arena.
+ */
+size_t place_choose(struct place_fairness *f, const struct place_lane *lanes, size_t lane_count,
+		    const struct place_worker *workers, size_t worker_count, struct place_pick *ret, size_t cap, struct arena *a);
+void place_fairness_free(struct place_fairness *f);
+
+const char *place_fit_name(enum place_fit f);
+const char *place_why_name(enum place_why w);
+
+#endif
