@@ -34,6 +34,7 @@ import getpass
 import hashlib
 import http.client
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -439,8 +440,8 @@ class Watch(threading.Thread):
 class Link:
     """One keep-alive connection to the server, used by one thread."""
 
-    def __init__(self, base, watch):
-        self._base, self._watch, self._conn = base, watch, None
+    def __init__(self, base, watch, context):
+        self._base, self._watch, self._context, self._conn = base, watch, context, None
 
     def call(self, method, path, headers, body=None, seconds=CALL_SECONDS, limit=1 << 20):
         """One request → (status, headers, bytes). Every call of this contract may be repeated, so a connection that
@@ -484,7 +485,7 @@ class Link:
     def _connect(self):
         host, port = self._base.hostname, self._base.port
         if self._base.scheme == "https":
-            return http.client.HTTPSConnection(host, port, context=ssl.create_default_context(), blocksize=65536)
+            return http.client.HTTPSConnection(host, port, context=self._context, blocksize=65536)
         return http.client.HTTPConnection(host, port, blocksize=65536)
 
     def close(self):
@@ -501,6 +502,7 @@ class Server:
         if base.scheme not in ("http", "https") or not base.hostname or base.username or base.query:
             raise SystemExit("gpupool-agent: the server's address must be like https://pool.example.org")
         self._base = base
+        self._context = ssl.create_default_context() if base.scheme == "https" else None
         self._watch = Watch()
         self._token = None
         self._worker = None
@@ -509,7 +511,7 @@ class Server:
         self._watch.start()
 
     def link(self):
-        return Link(self._base, self._watch)
+        return Link(self._base, self._watch, self._context)
 
     def adopt(self, worker, token):
         self._worker, self._token = worker, token
@@ -936,15 +938,24 @@ def good_name(name):
 class JobDir:
     """The directory of one attempt. The job owns only the folders in it, so it can replace nothing that the agent
     opens by name; everything read back is opened as a plain file of the job or not at all."""
-    FOLDERS = ("run", "home", "tmp", "box", "out", "inputs")
+    FOLDERS = ("run", "home", "box", "out", "inputs")
 
-    def __init__(self, path, uid):
-        self.path, self.uid = path, uid
+    def __init__(self, path, tmp, uid):
+        self.path, self.tmp, self.uid = path, tmp, uid
         os.mkdir(path, 0o711)
         self.log = self("log")
         os.close(os.open(self.log, os.O_CREAT | os.O_WRONLY, 0o600))
-        for name in self.FOLDERS:
-            os.mkdir(self(name), 0o700)
+        for folder in self._folders():
+            os.mkdir(folder, 0o700)
+            if uid:
+                os.chown(folder, uid, uid)
+
+    def _folders(self):
+        return [self(name) for name in self.FOLDERS] + [self.tmp]
+
+    def remove(self):
+        remove_tree(self.path)
+        remove_tree(self.tmp)
 
     def __call__(self, *names):
         return os.path.join(self.path, *names)
@@ -960,8 +971,8 @@ class JobDir:
             except OSError as error:
                 raise JobFailed("payload", "files: %s: %s" % (name, error.strerror))
         if self.uid:
-            for folder in self.FOLDERS:
-                own_tree(self(folder), self.uid)
+            own_tree(self("run"), self.uid)
+            own_tree(self("inputs"), self.uid)
 
     @staticmethod
     def _write(path, data):
@@ -970,8 +981,11 @@ class JobDir:
 
     def note(self, text):
         """A line of ours in the job's log."""
-        with open(self.log, "ab") as log:
-            log.write(("[gpupool] %s\n" % plain(text, 1000)).encode("utf-8", "replace"))
+        try:
+            with open(self.log, "ab") as log:
+                log.write(("[gpupool] %s\n" % plain(text, 1000)).encode("utf-8", "replace"))
+        except OSError:
+            pass                                # a full disk loses log, never the job
 
     def result(self):
         """The value that the job left in $GPUPOOL_RESULT; None when it left none."""
@@ -1057,6 +1071,68 @@ class JobDir:
                 return
             with file:
                 yield path, file, None
+
+
+class Workplace:
+    """The agent's directories: one for this run, locked while we live, and the kept environments beside it.
+
+    Jobs' temporary directories have short names, also where the work directory has a long one: multiprocessing puts
+    sockets there, and the path of a socket has 107 bytes.
+    """
+    SHORT = 56
+
+    def __init__(self, work, instance, by_uid, transient=False):
+        self._work, self._transient = work, transient
+        mode = 0o711 if by_uid else 0o700       # jobs' own uids have to pass through
+        os.makedirs(work, mode, exist_ok=True)
+        self.venvs = os.path.join(work, "venvs")
+        os.makedirs(self.venvs, 0o755, exist_ok=True)
+        self._run = os.path.join(work, "run-" + instance[:8])
+        with open(os.path.join(work, "lock"), "w") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            self._sweep(work)
+            os.mkdir(self._run, mode)
+            self._mark = open(os.path.join(self._run, "lock"), "w")
+            fcntl.flock(self._mark, fcntl.LOCK_EX)
+        self.results = os.path.join(self._run, "results")
+        os.mkdir(os.path.join(self._run, "jobs"), mode)
+        self._tmp = os.path.join(self._run, "tmp")
+        if len(self._tmp) <= self.SHORT:
+            os.mkdir(self._tmp, mode)
+        else:
+            target = tempfile.mkdtemp(prefix="gpupool-")
+            os.chmod(target, mode)
+            os.symlink(target, self._tmp)
+            self._tmp = target
+        self._count = itertools.count(1)
+
+    def job_dir(self, uid):
+        name = str(next(self._count))
+        return JobDir(os.path.join(self._run, "jobs", name), os.path.join(self._tmp, name), uid)
+
+    def remove(self):
+        self._remove(self._run)
+        if self._transient:
+            remove_tree(self._work)
+
+    @staticmethod
+    def _remove(run):
+        tmp = os.path.join(run, "tmp")
+        if os.path.islink(tmp) and os.path.basename(os.readlink(tmp)).startswith("gpupool-"):
+            remove_tree(os.readlink(tmp))
+        remove_tree(run)
+
+    @classmethod
+    def _sweep(cls, work):
+        """Remove what agents left that were killed; a live one holds the lock of its directory."""
+        for name in os.listdir(work):
+            try:
+                if name.startswith("run-"):
+                    with open(os.path.join(work, name, "lock"), "r+") as mark:
+                        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        cls._remove(os.path.join(work, name))
+            except OSError:
+                continue
 
 
 def own_tree(path, uid, mask=0o777):
@@ -1246,14 +1322,13 @@ class Job:
     def renewed(self, sent, seconds):
         self.lease_ends = max(self.lease_ends, sent + number(seconds))
 
-    def brake(self, time_):
-        """Stop the job when its lease or its time has ended."""
-        if self._ended or self._verdict:
-            return
+    def due(self, time_):
+        """(state, why) when its lease or its time has ended, else None."""
         if time_ >= self.lease_ends:
-            self.stop("released", "its lease ended without renewal")
-        elif self._stop_at and time_ >= self._stop_at:
-            self.stop("timed_out", "ran longer than %g s" % self.spec["timeoutSeconds"])
+            return "released", "its lease ended without renewal"
+        if self._stop_at and time_ >= self._stop_at:
+            return "timed_out", "ran longer than %g s" % self.spec["timeoutSeconds"]
+        return None
 
     def stop(self, state, why, order=b"t"):
         with self._lock:
@@ -1300,7 +1375,7 @@ class Job:
     def _environment(self):
         env = {name: os.environ[name] for name in ENV_KEPT if name in os.environ}
         env.setdefault("PATH", os.defpath)
-        env.update(HOME=self.dir("home"), TMPDIR=self.dir("tmp"), USER="job", LOGNAME="job", PYTHONUNBUFFERED="1")
+        env.update(HOME=self.dir("home"), TMPDIR=self.dir.tmp, USER="job", LOGNAME="job", PYTHONUNBUFFERED="1")
         return env
 
     def _job_environment(self, payload, venv):
@@ -1319,7 +1394,7 @@ class Job:
         shipper = None
         try:
             self.uid = self.agent.uids.take()
-            self.dir = JobDir(os.path.join(self.agent.jobs_path, "%s-%s" % (self.id, self.lease[:8])), self.uid)
+            self.dir = self.agent.workplace.job_dir(self.uid)
             shipper = Shipper(self)
             shipper.start()
             item.update(self._outcome())
@@ -1329,6 +1404,9 @@ class Job:
                 shipper.finish(2.0)
         except SessionOver as over:
             self.agent.over(over)
+        except OSError as error:                # a full disk, no memory, no nursery: the next job would fare no better
+            item = {"jobId": self.id, "lease": self.lease, "state": "released"}
+            self.agent.broken("job %s: %s" % (self.id, error))
         except Exception:
             say("job %s: %s", self.id, traceback.format_exc(limit=-3))
             item.update(state="failed", error={"type": "agent", "message": "the agent failed; its log says why"})
@@ -1337,7 +1415,7 @@ class Job:
             if "state" in item:
                 self.agent.finished(self, item)
             if self.dir:
-                remove_tree(self.dir.path)
+                self.dir.remove()
             self.agent.uids.give_back(self.uid)
 
     def _outcome(self):
@@ -1426,11 +1504,16 @@ class Outbox:
 
     def put(self, item):
         path = os.path.join(self._path, item["lease"] + ".json")
-        with open(path + ".new", "w", encoding="utf-8", errors="backslashreplace") as file:
-            json.dump(item, file, ensure_ascii=False)
-        os.replace(path + ".new", path)
+        try:
+            with open(path + ".new", "w", encoding="utf-8", errors="backslashreplace") as file:
+                json.dump(item, file, ensure_ascii=False)
+            os.replace(path + ".new", path)
+            kept = path
+        except OSError as error:
+            say("job %s: result kept in memory: %s", item["jobId"], error)
+            kept = item
         with self._changed:
-            self._items[item["lease"]] = (item["jobId"], path)
+            self._items[item["lease"]] = (item["jobId"], kept)
             self._changed.notify_all()
 
     def held(self):
@@ -1443,15 +1526,16 @@ class Outbox:
 
     def batch(self):
         with self._changed:
-            paths = [path for _, path in self._items.values()][:self._limit]
+            kept = [kept for _, kept in self._items.values()][:self._limit]
         items, size = [], 0
-        for path in paths:
-            with open(path, encoding="utf-8") as file:
-                text = file.read()
-            size += len(text)
+        for item in kept:
+            if isinstance(item, str):
+                with open(item, encoding="utf-8") as file:
+                    item = json.load(file)
+            size += len(json.dumps(item, ensure_ascii=False))
             if items and size > self.BYTES:
                 break
-            items.append(json.loads(text))
+            items.append(item)
         return items
 
     def too_large(self, items):
@@ -1486,9 +1570,9 @@ class Outbox:
 
     def _drop(self, lease):
         with self._changed:
-            _, path = self._items.pop(lease, (None, None))
-        if path:
-            os.unlink(path)
+            _, kept = self._items.pop(lease, (None, None))
+        if isinstance(kept, str):
+            os.unlink(kept)
 
 
 # ---- the agent --------------------------------------------------------------------------------------------------
@@ -1550,61 +1634,32 @@ class Agent:
     # Setting up.
 
     def prepare(self, instance):
-        """Directories, and as root the proof that jobs' uids can work in them."""
-        for path in (self.settings.work, os.path.join(tempfile.gettempdir(), "gpupool-" + instance)):
-            self._make_work(path, instance)
-            trouble = self._probe()
+        """A place to work in; as root one where the jobs' uids can work too."""
+        elsewhere = os.path.join(tempfile.gettempdir(), "gpupool-" + instance[:8])
+        for path in (self.settings.work, elsewhere):
+            self.workplace = Workplace(path, instance, self.settings.uid_base, transient=path == elsewhere)
+            trouble = self.settings.uid_base and self._probe()
             if not trouble:
+                self.outbox = Outbox(self.workplace.results)
+                self.venvs = Venvs(self.workplace.venvs, self.settings.pip_args)
                 return
             say("jobs as another uid cannot work in %s: %s", path, trouble)
-            remove_tree(self._run_path)
+            self.workplace.remove()
         raise SystemExit("gpupool-agent: as root each job runs as its own uid, and that cannot run %s here; use "
                          "another Python, or say GPUPOOL_UID_BASE=0 to run jobs as root" % sys.executable)
 
-    def _make_work(self, work, instance):
-        mode = 0o711 if self.settings.uid_base else 0o700
-        os.makedirs(work, mode, exist_ok=True)
-        os.makedirs(os.path.join(work, "venvs"), 0o755, exist_ok=True)
-        self._run_path = os.path.join(work, "run-" + instance)
-        self.jobs_path = os.path.join(self._run_path, "jobs")
-        with open(os.path.join(work, "lock"), "w") as guard:
-            fcntl.flock(guard, fcntl.LOCK_EX)
-            self._sweep(work)
-            os.mkdir(self._run_path, mode)
-            self._mark = open(os.path.join(self._run_path, "lock"), "w")    # held for as long as we live
-            fcntl.flock(self._mark, fcntl.LOCK_EX)
-        os.mkdir(self.jobs_path, mode)
-        self.outbox = Outbox(os.path.join(self._run_path, "results"))
-        self.venvs = Venvs(os.path.join(work, "venvs"), self.settings.pip_args)
-
-    @staticmethod
-    def _sweep(work):
-        """Remove what agents left that were killed; a live one holds the lock of its directory."""
-        for name in os.listdir(work):
-            path = os.path.join(work, name)
-            if name.startswith("run-"):
-                try:
-                    with open(os.path.join(path, "lock"), "r+") as mark:
-                        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        remove_tree(path)
-                except OSError:
-                    continue
-
     def _probe(self):
-        if not self.settings.uid_base:
-            return None
+        """Run next to nothing as a job's uid → what is wrong, or None."""
         uid = self.uids.take()
-        place = JobDir(os.path.join(self.jobs_path, "probe"), uid)
+        place = self.workplace.job_dir(uid)
         try:
-            for name in JobDir.FOLDERS:
-                os.chown(place(name), uid, uid)
             code = "import os; os.listdir(%r); open(%r, 'w').close()" % (place("run"), place("run", "x"))
             end = self.nursery.spawn({"argv": [sys.executable, "-c", code], "env": {"PATH": os.defpath},
                                       "cwd": place("run"), "log": place.log, "uid": uid, "umask": 0o077,
                                       "logCap": LOG_CAP}).wait()
             return None if end.get("exit") == 0 else plain(place.tail() or describe(end), 500)
         finally:
-            remove_tree(place.path)
+            place.remove()
             self.uids.give_back(uid)
 
     def register(self, token, instance):
@@ -1663,6 +1718,11 @@ class Agent:
                 self._end = (reason, code, alive)
             self._ending.set()
             self._lock.notify_all()
+
+    def broken(self, text):
+        """This machine cannot run jobs any more: better no worker than one that spoils each job it gets."""
+        say("giving up: %s", text)
+        self.end("broken", 1)
 
     def over(self, error):
         say("the session is over: %s", error)
@@ -1813,7 +1873,7 @@ class Agent:
     def _work_turn(self, link):
         """Claim as many jobs as there is room for."""
         with self._lock:
-            self._lock.wait_for(lambda: self._free() or self._ending.is_set(), 1.0)
+            self._lock.wait_for(lambda: self._free() or self._ending.is_set(), 5.0)
             free = self._free()
         if free:
             self._claim(link, free)
@@ -1822,7 +1882,7 @@ class Agent:
         """With no room there is still a claim parked, for orders. It has a thread of its own, so that room which
         appears while it is parked is offered at once on the other."""
         with self._lock:
-            full = self._lock.wait_for(lambda: not self._free() or self._ending.is_set(), 1.0)
+            full = self._lock.wait_for(lambda: not self._free() or self._ending.is_set(), 5.0)
         if full and not self._ending.is_set():
             self._claim(link, 0)
 
@@ -1853,7 +1913,7 @@ class Agent:
         self._usage = self.machine.usage()      # for the next one: nothing slow stands before a renewal
 
     def _result_turn(self, link):
-        if not self.outbox.wait(1.0):
+        if not self.outbox.wait(5.0):
             return
         items = self.outbox.batch()
         try:
@@ -1874,10 +1934,12 @@ class Agent:
         self._loop(self._order_turn, "orders")
         self._loop(self._heartbeat_turn, "heartbeat", self._heartbeat)
         self._loop(self._result_turn, "results")
-        while not self._ending.wait(0.1):
+        while not self._ending.wait(0.1 if self._jobs else 0.4):
             time_ = now()
             for job in self._each_job():
-                job.brake(time_)
+                due = job.due(time_)
+                if due:
+                    self._stop_job(job, *due)
             if self.deadline.at is not None and time_ >= self.deadline.at - DEADLINE_MARGIN:
                 self.end("deadline", 0)
             if self._draining and not self._holding():
@@ -1906,7 +1968,7 @@ class Agent:
         with open(program + ".new", "wb") as file:
             file.write(source)
         os.replace(program + ".new", program)
-        remove_tree(self._run_path)
+        self.workplace.remove()
         Handoff.send(program, dict(self.server.session(), deadline=self.deadline.at, heartbeat=self._heartbeat))
 
     def _finish(self):
@@ -1920,7 +1982,6 @@ class Agent:
         until = now() + 2.0
         while self._each_job() and now() < until:
             time.sleep(0.02)
-        remove_tree(self._run_path)
         return code
 
     def _release(self):
@@ -1976,16 +2037,18 @@ def main():
     agent.server.start()
     instance = uuid.uuid4().hex
     agent.prepare(instance)
-    agent.detect()
     try:
+        agent.detect()
         if "enrol" in state:
             agent.register(state.pop("enrol"), instance)
         else:
             agent.adopt(state)
+        return agent.run()
     except SessionOver as over:
         say("registration refused: %s", over)
         return over.code
-    return agent.run()
+    finally:
+        agent.workplace.remove()
 
 
 if __name__ == "__main__":

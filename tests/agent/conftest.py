@@ -36,6 +36,19 @@ def alive(pid):
         return False
 
 
+def family(pid):
+    """The agent and its processes, parents first."""
+    found = [pid]
+    for name in sorted(map(int, filter(str.isdigit, os.listdir("/proc")))):
+        try:
+            with open("/proc/%d/stat" % name) as file:
+                if int(file.read().rsplit(")", 1)[1].split()[1]) in found:
+                    found.append(name)
+        except OSError:
+            continue
+    return found
+
+
 @pytest.fixture
 def pool():
     pool = Pool()
@@ -81,7 +94,7 @@ def start(pool, work):
             options.update(user=uid, group=uid, extra_groups=[])
         out = open(os.path.join(work, "agent-%d.out" % number), "w+b")
         full = {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "GPUPOOL_WORK": os.path.join(work, "work"),
-                "GPUPOOL_ENROL_TOKEN": token or pool.enrol_token, "GPUPOOL_RETRY_SECONDS": "0.1", "HOME": work, **env}
+                "GPUPOOL_ENROL_TOKEN": token or pool.enrol_token, "GPUPOOL_RETRY_SECONDS": "0.1", "HOME": work, "TMPDIR": work, **env}
         agent = subprocess.Popen([python, PROGRAM, pool.url], env={k: v for k, v in full.items() if v is not None},
                                  stdout=out, stderr=out, start_new_session=True, **options)
         agent.work = full["GPUPOOL_WORK"]

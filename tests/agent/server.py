@@ -422,7 +422,8 @@ class Route(http.server.BaseHTTPRequestHandler):
         digest, left, kept = hashlib.sha256(), length, []
         while left:
             block = self.rfile.read(min(left, 1 << 20))
-            need(block, "cut upload")
+            if not block:
+                raise CutReply
             digest.update(block)
             left -= len(block)
             if length <= 1 << 20:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from conftest import PROGRAM, alive, until
+from conftest import PROGRAM, alive, family, until
 
 FOREVER = "import os, time\nopen(os.path.join(%r, 'pid'), 'w').write(str(os.getpid()))\nwhile True: time.sleep(1)\n"
 # A job that ignores SIGTERM, and one whose daemon has left the group, the session and its parent.
@@ -298,6 +298,14 @@ def test_jobs_die_with_an_agent_that_is_killed(pool, start, shared, code, whole_
     else:
         agent.kill()
     until(lambda: not alive(pid), 3)
+
+
+def test_agent_that_can_start_nothing_leaves_instead_of_spoiling_jobs(pool, start):
+    agent = start()
+    os.kill(family(agent.pid)[1], signal.SIGKILL)       # the nursery
+    job = pool.submit("pass")
+    assert pool.finish(job)["state"] == "released"
+    assert agent.wait(10) == 1 and pool.goodbye["reason"] == "broken"
 
 
 def test_what_a_killed_agent_left_is_removed_by_the_next(pool, start, shared):

@@ -112,7 +112,7 @@ def test_names_lead_nowhere(agent_module, name, good):
     ("0.4 " + "m" * 1000 + "\n", {"fraction": 0.4, "message": "m" * 200}),
 ])
 def test_progress_takes_the_last_line_that_makes_sense(agent_module, tmp_path, text, expected):
-    place = agent_module.JobDir(str(tmp_path / "job"), 0)
+    place = agent_module.JobDir(str(tmp_path / "job"), str(tmp_path / "tmp"), 0)
     (tmp_path / "job" / "box" / "progress").write_text(text, newline="")
     assert place.progress() == expected
 
@@ -270,3 +270,22 @@ def test_journal_keeps_lines_whole_plain_and_few(agent_module, capfd):
     assert len(journal.tail().encode()) <= 16 << 10
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 800 and all("\x1b" not in line for line in lines)
+
+
+def test_outbox_on_a_full_disk_keeps_results_in_memory(agent_module, tmp_path, monkeypatch):
+    box = outbox(agent_module, tmp_path, 1)
+    monkeypatch.setattr(agent_module.os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+    box.put({"jobId": "9", "lease": "lease-9", "state": "failed", "error": {"type": "exit", "message": "1"}})
+    assert len(box.batch()) == 2
+    box.answered(box.batch(), accepted(box.batch()))
+    assert not box.held()
+
+
+def test_workplaces_in_one_directory_do_not_disturb_each_other(agent_module, tmp_path):
+    first = agent_module.Workplace(str(tmp_path), "a" * 32, 0)
+    place = first.job_dir(0)
+    second = agent_module.Workplace(str(tmp_path), "b" * 32, 0)     # sweeps, and finds the first alive
+    assert os.path.exists(place.log) and first.job_dir(0).path != second.job_dir(0).path
+    first._mark.close()                                             # as when its process is gone
+    agent_module.Workplace(str(tmp_path), "c" * 32, 0)
+    assert not os.path.exists(place.log) and os.path.exists(second.results[:-8])

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from conftest import PROGRAM, PYTHON, until
+from conftest import PROGRAM, PYTHON, family, until
 
 SPY = r"""
 import json, os
@@ -27,19 +27,6 @@ while pid > 1:
 fds = [n for n in os.listdir("/proc/self/fd")]
 json.dump({"said": said, "fds": fds, "env": dict(os.environ)}, open(os.environ["GPUPOOL_RESULT"], "w"))
 """
-
-
-def family(pid):
-    """The agent and its processes."""
-    found = [pid]
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open("/proc/%s/stat" % name) as file:
-                if int(file.read().rsplit(")", 1)[1].split()[1]) in found:
-                    found.append(int(name))
-        except OSError:
-            continue
-    return found
 
 
 def test_job_reaches_neither_token_nor_agent(pool, start, work, uid):
@@ -136,8 +123,11 @@ def test_log_file_gets_what_is_said_and_no_token(pool, start, work):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives uids away")
 def test_root_finds_a_place_where_other_uids_can_work(pool, start, work):
     os.mkdir(work + "/closed", 0o700)
-    start(GPUPOOL_WORK=work + "/closed/work")
+    agent = start(GPUPOOL_WORK=work + "/closed/work")
     assert pool.finish(pool.submit("import os; print(os.getuid())"))["state"] == "succeeded"
+    agent.terminate()
+    assert agent.wait(10) == 0
+    assert not [name for name in os.listdir(work) if name.startswith("gpupool-")]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives uids away")
