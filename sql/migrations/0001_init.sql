@@ -567,7 +567,7 @@ grant select on worker to gpupool_local;
 grant update (state, reason_code, reason, version, url, session_id, early_deaths, updated_at, deleted_at) on worker to gpupool_local;
 grant delete on session_live, job_lease, job_ending to gpupool_local;
 grant insert on job_ready, job_delayed, job_done, job_attempt, lane_delta, worker_delta, event, decision to gpupool_local;
-grant select on lane, job_ready, job_delayed to gpupool_local;
+grant select on lane, job_ready, job_delayed, job_attempt to gpupool_local;
 alter table operation enable row level security;
 alter table worker enable row level security;
 alter table session enable row level security;

@@ -1,5 +1,80 @@
 -- One run of a worker at its provider.
 
+-- name: worker_look idempotent
+-- A worker with its last session, as a step sees it.
+select w.id, w.owner_id, w.provider, w.title, w.accelerator, w.desired, w.state, w.generation, w.early_deaths,
+  s.id as session_id, s.intent, s.state as session_state, s.provider_ref, s.limit_seconds,
+  s.registered_at is not null as registered,
+  extract(epoch from now() - coalesce(l.last_heartbeat, s.registered_at))::float8 as silent,
+  extract(epoch from now() - s.ended_at)::float8 as ended_for
+from worker w
+left join session s on s.id = w.session_id
+left join session_live l on l.session_id = s.id
+where w.id = $1::int;
+
+-- name: session_open
+-- A new session, before anything is started: its intent travels with the
+-- start.  Without a token ($5 null) a person starts it.
+with w as materialized (
+  select w.* from worker w
+  where w.id = $1::int and w.generation = $4::int and w.desired = 'running'
+    and w.state in ('stopped', 'waiting', 'failed', 'needs_human')
+  for update),
+op as (
+  select o.id from w cross join lateral (
+    select o.id from operation o where o.id = $2::bigint and o.worker_id = w.id and o.state = 'open' and o.claimed_by = $3
+    for update) o),
+s as (
+  insert into session(worker_id, owner_id, account_id, provider, generation, enrol_hash, enrol_until, limit_seconds)
+  select w.id, w.owner_id, w.account_id, w.provider, w.generation, $5::bytea,
+    case when $5::bytea is not null then now() + make_interval(secs => p.enrol_seconds) end, w.max_session_seconds
+  from w join provider_policy p on p.provider = w.provider
+  where exists (select from op)
+  returning id, worker_id, owner_id, intent, limit_seconds, generation),
+moved as (
+  update worker set state = $6, reason_code = $7, reason = $8, session_id = s.id, url = null,
+    early_deaths = case when exists (select from session p where p.id = worker.session_id and p.generation = worker.generation)
+      then early_deaths else 0 end,
+    version = version + 1, updated_at = now()
+  from s where worker.id = s.worker_id
+  returning worker.id),
+e as (
+  insert into event(owner_id, topic, what, subjects, data)
+  select owner_id, 'worker', $6::text, array[worker_id::bigint], jsonb_build_object('reasonCode', $7::text) from s),
+d as (
+  insert into decision(kind, subject, reason, inputs)
+  select 'start', 'worker ' || worker_id, coalesce($8, $6), jsonb_build_object('sessionId', id::text, 'intent', intent,
+    'limitSeconds', limit_seconds, 'generation', generation) from s)
+select s.id, s.intent, s.limit_seconds from s join moved on moved.id = s.worker_id;
+
+-- name: session_token
+-- Another enrolment token for a start that certainly never took place.
+update session s set enrol_hash = $2::bytea, enrol_until = now() + make_interval(secs => p.enrol_seconds)
+from provider_policy p
+where s.id = $1::bigint and s.state = 'starting' and s.registered_at is null and p.provider = s.provider
+returning s.id;
+
+-- name: session_ran
+-- What the provider calls this run: kept whatever has happened meanwhile.
+with s as (
+  update session set provider_ref = $2::jsonb where id = $1::bigint returning id, worker_id)
+update worker w set url = $3, version = version + 1, updated_at = now()
+from s where w.id = s.worker_id and w.session_id = s.id and w.url is distinct from $3;
+
+-- name: session_watch idempotent
+-- Sessions that are not over, at these providers.
+select s.id, s.worker_id, s.provider, s.intent, s.provider_ref, s.registered_at is not null as registered,
+  coalesce(s.deadline + make_interval(secs => $2::float8) < now(), false) as past_deadline
+from session s
+where s.state <> 'ended' and s.provider = any($1::text[])
+order by s.id;
+
+-- name: session_orphans idempotent
+-- Of these intents, those that no session stands for any more.
+select t.intent from unnest($1::uuid[]) t(intent)
+where not exists (select from session s where s.intent = t.intent
+  and (s.state <> 'ended' or s.ended_at > now() - interval '5 seconds'));
+
 -- name: session_end
 -- Ends sessions, once: tokens die, what they ran goes back to the queue or is
 -- over, the worker learns why.  Arrays, one element a session: id, code,
@@ -33,37 +108,36 @@ dead as materialized (
   from ended e join pick p on p.id = e.id),
 gone as (
   delete from job_lease where session_id = any(array(select id from dead)) returning *),
-fate as materialized (
+judged as materialized (
   select g.*, d.release, d.end_reason,
     not d.release and g.started > now() - interval '1 minute' and exists (
       select from job_attempt a where a.id = g.id and a.outcome = 7 and a.ended < a.started + interval '1 minute') as kills
   from gone g join dead d on d.id = g.session_id),
+fate as materialized (
+  select j.*, not release and (kills or attempt >= max_attempts) as ends from judged j),
 ready as (
   insert into job_ready(lane, id, owner_id, attempt, run, max_attempts)
-  select lane, id, owner_id, attempt - 1, run, max_attempts from fate where release
-  returning lane, id, owner_id),
+  select lane, id, owner_id, attempt - 1, run, max_attempts from fate where release),
 counted as (
-  insert into lane_delta(lane, n) select lane, count(*) from ready group by lane),
+  insert into lane_delta(lane, n) select lane, count(*) from fate where release group by lane),
 delayed as (
   insert into job_delayed(id, lane, owner_id, attempt, run, max_attempts, run_after, why)
   select id, lane, owner_id, attempt, run, max_attempts, now() + least(600, 2 ^ (attempt - 1)) * interval '1 second', 'retry_backoff'
-  from fate where not release and not kills and attempt < max_attempts
-  returning id, owner_id),
+  from fate where not release and not ends),
 past as (
   insert into job_attempt(id, run, attempt, lease, session_id, worker_id, outcome, reported, started, log_bytes, error)
   select id, run, attempt, lease, session_id, worker_id, case when release then 6 else 7 end, false, started, log_bytes,
     jsonb_build_object('type', case when release then 'released' else 'lost' end, 'message', end_reason)
-  from fate where id in (select id from ready union all select id from delayed)),
+  from fate where not ends),
 over as (
   insert into job_done(id, owner_id, lane, state, attempt, run, max_attempts, lease, session_id, worker_id, started, progress,
     message, log_bytes, error)
   select id, owner_id, lane, 3, attempt, run, max_attempts, lease, session_id, worker_id, started, progress, message, log_bytes,
     case when kills then jsonb_build_object('type', 'kills_worker', 'message', 'Two workers were lost within a minute of starting this job.')
       else jsonb_build_object('type', 'lost', 'message', 'The worker was lost in the last of its attempts: ' || end_reason) end
-  from fate where not release and (kills or attempt >= max_attempts)
-  returning id, owner_id, worker_id),
+  from fate where ends),
 tally as (
-  insert into worker_delta(worker_id, succeeded, failed) select worker_id, 0, count(*) from over group by worker_id),
+  insert into worker_delta(worker_id, succeeded, failed) select worker_id, 0, count(*) from fate where ends group by worker_id),
 forgotten as (
   delete from job_ending where session_id = any(array(select id from dead))),
 moved as (
@@ -84,9 +158,7 @@ worker_events as (
   from moved group by owner_id, state),
 job_events as (
   insert into event(owner_id, topic, what, subjects)
-  select owner_id, 'job', 'queued', array_agg(id) from (select id, owner_id from ready union all select id, owner_id from delayed) q group by owner_id
-  union all
-  select owner_id, 'job', 'failed', array_agg(id) from over group by owner_id),
+  select owner_id, 'job', case when ends then 'failed' else 'queued' end, array_agg(id) from fate group by owner_id, ends),
 why as (
   insert into decision(kind, subject, reason, inputs)
   select case when release then 'stop' else 'lost' end, 'worker ' || worker_id, end_reason,
@@ -94,10 +166,10 @@ why as (
   union all
   select 'retry', 'job ' || id, case when kills then 'It goes not back: two workers were lost within a minute of starting it.'
       when release then 'The worker gave it back: ' || end_reason
-      when attempt < max_attempts then 'It is tried again: ' || end_reason
+      when not ends then 'It is tried again: ' || end_reason
       else 'It is not tried again, for it has used up its attempts: ' || end_reason end,
     jsonb_build_object('attempt', attempt, 'maxAttempts', max_attempts, 'run', run, 'workerId', worker_id::text) from fate)
 select d.id, d.worker_id, (select state from moved m where m.id = d.worker_id) as worker_state,
   (select count(*) from fate f where f.session_id = d.id) as leases,
-  (select count(*) from ready) + (select count(*) from delayed) as requeued
+  (select count(*) from fate where not ends) as requeued
 from dead d;
