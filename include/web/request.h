@@ -69,6 +69,7 @@ struct request {
 	struct json *params; /* the query string, typed by route->query; an object, maybe empty */
 	struct field_errors *errors; /* what is wrong with it, by field; handlers may add theirs before they
 				      * return ERR_INVALID.  NULL in the events role */
+	struct json *problem; /* further members of the problem document, owned; NULL = none */
 };
 
 /* What a synchronous handler may use. */
@@ -104,7 +105,9 @@ enum err request_if_match(const struct request *r, int64_t version, struct error
 bool etag_matches(struct str header, struct str etag);
 /* Whether the client rather has HTML than JSON. */
 bool request_wants_html(const struct request *r);
-/* Frees json and params; everything else is the arena's. */
+/* A further member of the problem document, for a handler that refuses; takes the value. */
+void request_problem(struct request *r, const char *key, struct json *value);
+/* Frees json, params and problem; everything else is the arena's. */
 void request_done(struct request *r);
 
 #endif

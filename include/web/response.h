@@ -29,6 +29,7 @@ struct response {
 	int header_count;
 	bool no_body; /* answer to HEAD: the length of the body, and no body */
 	bool stream; /* the length is not known: no Content-Length */
+	bool live;    /* its ETag names a version of a row, and more than that row changes: no 304 */
 	bool secret; /* holds a token: never stored for Idempotency-Key */
 	struct json **document; /* response_json() gives the document to it, unwritten; NULL = writes it */
 	char object[64]; /* what was made or changed, "token 12"; for the audit trail */

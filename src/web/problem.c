@@ -71,6 +71,8 @@ struct json *problem_json(const struct request *req, const struct error *e, cons
 			add_error(errors, e->field, detail);
 		json_put(j, "errors", errors);
 	}
+	for (struct json_iter it = json_iter(req->problem); json_next(&it);)
+		json_put(j, it.key, json_ref(it.value));
 	return j;
 }
 

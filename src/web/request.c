@@ -177,5 +177,13 @@ void request_done(struct request *r)
 {
 	json_free(r->json);
 	json_free(r->params);
-	r->json = r->params = NULL;
+	json_free(r->problem);
+	r->json = r->params = r->problem = NULL;
+}
+
+void request_problem(struct request *r, const char *key, struct json *value)
+{
+	if (!r->problem)
+		r->problem = json_object();
+	json_put(r->problem, key, value);
 }

@@ -354,7 +354,7 @@ static void conditional(const struct request *req, struct response *res)
 		response_header(res, "ETag", "\"%s\"", hex);
 		etag = response_get_header(res, "ETag");
 	}
-	if (etag && req->if_none_match.ptr && etag_matches(req->if_none_match, str_of(etag)))
+	if (etag && !res->live && req->if_none_match.ptr && etag_matches(req->if_none_match, str_of(etag)))
 		response_empty(res, 304);
 }
 
