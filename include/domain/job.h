@@ -37,6 +37,7 @@ struct job_filter {
 	const char *name;     /* prefix */
 	const char *tag;
 	const char *find;     /* part of name, tag or id, case does not matter */
+	int64_t worker;       /* on which it runs or ended; 0 = any */
 	int64_t below;        /* ids below this; 0 = the newest */
 	int limit;
 };

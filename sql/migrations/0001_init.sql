@@ -334,7 +334,8 @@ select j.id, j.owner_id, j.name, to_json(j.tags) as tags, to_json(j.retry_on) as
   y.run_after, y.why as delayed_why,
   d.error, coalesce(pg_column_size(d.result), 0) as result_size,  -- as stored; the result itself is looked up
   greatest(0, date_part('epoch', coalesce(d.started, l.started, d.finished, now()) - j.created_at)) as delay_seconds,
-  greatest(0, date_part('epoch', coalesce(d.finished, now()) - coalesce(d.started, l.started))) as run_seconds
+  case when coalesce(d.started, l.started) is not null then
+    greatest(0, date_part('epoch', coalesce(d.finished, now()) - coalesce(d.started, l.started))) end as run_seconds
 from job j
 join lane n on n.id = j.lane
 left join job_done d on d.id = j.id and d.owner_id = j.owner_id

@@ -69,7 +69,7 @@ cross join lateral (select id, owner_id from job j where j.id = x.id and (j.owne
 cross join lateral (select * from job_view v where v.id = j.id and v.owner_id = j.owner_id offset 0) v;
 
 -- Lists, newest first.  $1, $2 principal; $3 one owner or null; $4 ids below this; $5 rows at most;
--- filters or null: $6 prefix of the name, $7 tag, $8 type, $9 text to find.  A result that is large
+-- filters or null: $6 prefix of the name, $7 tag, $8 type, $9 text to find, $10 worker.  A result that is large
 -- as stored is left out of a list.  Each walks one index backwards an owner and stops at $5 rows.
 
 -- name: job_list_any idempotent
@@ -78,6 +78,8 @@ select v.*, case when v.result_size between 1 and 2048 then
 from (
   select j.id, u.id as owner_id from users u cross join lateral (
     select j.id from job j where j.owner_id = u.id and j.id < $4::bigint
+      and ($10::int is null or $10 = coalesce((select worker_id from job_lease l where l.id = j.id),
+        (select worker_id from job_done d where d.id = j.id and d.owner_id = j.owner_id)))
       and ($6::text is null or starts_with(j.name, $6)) and ($7::text is null or j.tags @> array[$7])
       and ($8::int is null or (select type from lane where lane.id = j.lane) = $8)
       and ($9::text is null or strpos(lower(concat_ws(' ', j.name, j.id, array_to_string(j.tags, ' '))), lower($9)) > 0)
@@ -89,6 +91,7 @@ order by c.id desc;
 
 -- name: job_list_queued idempotent
 -- Through the owner's lanes, since the hot table has no other index; and those that wait for a time.
+-- None of them has a worker.
 select v.*, null::jsonb as result
 from (
   select r.id, u.id as owner_id from users u cross join lateral (
@@ -107,7 +110,7 @@ from (
           and ($6 is null or starts_with(j.name, $6)) and ($7 is null or j.tags @> array[$7])
           and ($9 is null or strpos(lower(concat_ws(' ', j.name, j.id, array_to_string(j.tags, ' '))), lower($9)) > 0)), false))
       order by y.id desc limit $5::int) r) r
-  where (u.id = $1::int or $2::boolean) and ($3::int is null or u.id = $3)
+  where (u.id = $1::int or $2::boolean) and ($3::int is null or u.id = $3) and $10::int is null
   order by r.id desc limit $5::int) c
 cross join lateral (select * from job_view v where v.id = c.id and v.owner_id = c.owner_id offset 0) v
 order by c.id desc;
@@ -116,7 +119,7 @@ order by c.id desc;
 select v.*, null::jsonb as result
 from (
   select r.id, u.id as owner_id from users u cross join lateral (
-    select l.id from job_lease l where l.owner_id = u.id and l.id < $4::bigint
+    select l.id from job_lease l where l.owner_id = u.id and l.id < $4::bigint and ($10::int is null or l.worker_id = $10)
       and ($8::int is null or (select type from lane where lane.id = l.lane) = $8)
       and (coalesce($6::text, $7::text, $9::text) is null or coalesce((select true from job j where j.id = l.id and j.owner_id = l.owner_id
         and ($6 is null or starts_with(j.name, $6)) and ($7 is null or j.tags @> array[$7])
@@ -128,12 +131,12 @@ cross join lateral (select * from job_view v where v.id = c.id and v.owner_id = 
 order by c.id desc;
 
 -- name: job_list_done idempotent
--- $10 the state.
+-- $11 the state.
 select v.*, case when v.result_size between 1 and 2048 then
   (select d.result from job_done d where d.id = v.id and d.owner_id = v.owner_id) end as result
 from (
   select r.id, u.id as owner_id from users u cross join lateral (
-    select d.id from job_done d where d.owner_id = u.id and d.state = $10::smallint and d.id < $4::bigint
+    select d.id from job_done d where d.owner_id = u.id and d.state = $11::smallint and d.id < $4::bigint and ($10::int is null or d.worker_id = $10)
       and ($8::int is null or (select type from lane where lane.id = d.lane) = $8)
       and (coalesce($6::text, $7::text, $9::text) is null or coalesce((select true from job j where j.id = d.id and j.owner_id = d.owner_id
         and ($6 is null or starts_with(j.name, $6)) and ($7 is null or j.tags @> array[$7])

@@ -136,14 +136,14 @@ enum err job_list(struct db *db, const struct principal *p, const struct job_fil
 	const struct arg args[] = {
 		arg_user(p), arg_all(p), arg_opt_i64(f->owner, f->owner), arg_i64(f->below ? f->below : INT64_MAX), arg_i64(f->limit),
 		arg_cstr(f->name), arg_cstr(f->tag), arg_opt_i64(f->type, f->type != JOB_TYPE_COUNT), arg_cstr(f->find),
-		arg_i64(f->state),
+		arg_opt_i64(f->worker, f->worker), arg_i64(f->state),
 	};
 
 	switch (f->state) {
-	case JOB_STATE_COUNT: return db_run(db, STMT_JOB_LIST_ANY, args, 9, ret, e);
-	case JOB_QUEUED: return db_run(db, STMT_JOB_LIST_QUEUED, args, 9, ret, e);
-	case JOB_RUNNING: return db_run(db, STMT_JOB_LIST_RUNNING, args, 9, ret, e);
-	default: return db_run(db, STMT_JOB_LIST_DONE, args, 10, ret, e);
+	case JOB_STATE_COUNT: return db_run(db, STMT_JOB_LIST_ANY, args, 10, ret, e);
+	case JOB_QUEUED: return db_run(db, STMT_JOB_LIST_QUEUED, args, 10, ret, e);
+	case JOB_RUNNING: return db_run(db, STMT_JOB_LIST_RUNNING, args, 10, ret, e);
+	default: return db_run(db, STMT_JOB_LIST_DONE, args, 11, ret, e);
 	}
 }
 

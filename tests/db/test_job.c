@@ -655,6 +655,12 @@ START_TEST(test_list_by_state_and_owner)
 	ck_assert_int_eq(list(&root, FILTER(.owner = bob.user_id), &r), 1);
 	ck_assert_int_eq(list(&root, IN(JOB_QUEUED), &r), 3);
 	ck_assert_int_eq(list(&root, IN(JOB_QUEUED, .owner = ann.user_id), &r), 2);
+	for (int s = 0; s <= JOB_STATE_COUNT; s++) {
+		int all = s == JOB_STATE_COUNT ? 4 : s == JOB_QUEUED || s == JOB_CANCELLED ? 0 : 1;
+
+		ck_assert_int_eq(list(&ann, IN(s, .worker = world_int(w, "select id from worker")), &r), all);
+		ck_assert_int_eq(list(&ann, IN(s, .worker = 999999), &r), 0);
+	}
 }
 END_TEST
 
@@ -799,7 +805,7 @@ START_TEST(test_lists_do_not_walk_the_queue)
 			/* Bob has one job; ann's sixty thousand must not be walked for it. */
 			for (int who = 0; who < 2; who++) {
 				int64_t user = who ? ann.user_id : bob.user_id;
-				int64_t n = buffers_of(lists[i].s, world_text(w, "%lld, false, null, 9007199254740991, 51, null, null, null, null%s",
+				int64_t n = buffers_of(lists[i].s, world_text(w, "%lld, false, null, 9007199254740991, 51, null, null, null, null, null%s",
 									      (long long)user, lists[i].more));
 
 				ck_assert_msg(n >= 0 && n <= lists[i].most, "%s of user %lld touches %lld buffers", stmt_table[lists[i].s].name,
