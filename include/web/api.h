@@ -34,4 +34,14 @@ extern const struct field account_create_body[], account_change_body[];
 handler audit_get, decisions_get;
 extern const struct field audit_query_fields[], decisions_query[];
 
+/* api_jobs.c */
+extern const struct field job_create_body[], job_batch_body[], job_list_query[], job_get_query[], job_cancel_body[];
+handler job_create, job_batch, job_list_get, job_get_one, job_attempts_get, job_artifacts_get, job_cancel_one, job_cancel_many,
+	job_retry_one;
+
+/* api_notebooks.c */
+extern const struct field notebook_create_body[], notebook_change_body[], notebook_list_query[], notebook_sessions_query[];
+handler notebook_create, notebook_list, notebook_get, notebook_change, notebook_delete, notebook_start, notebook_stop, notebook_enrol,
+	notebook_sessions;
+
 #endif
