@@ -156,26 +156,32 @@ check-fresh:
 	@exec sh tests/fresh.sh
 
 # ---- installation ---------------------------------------------------------
+# The services' settings are SYSCONFDIR/gpupool/*.env, which install leaves alone.
+BINDIR  = $(DESTDIR)$(PREFIX)/bin
 DATADIR = $(DESTDIR)$(PREFIX)/share/gpupool
+DOCDIR  = $(DESTDIR)$(PREFIX)/share/doc/gpupool
+LIBDIR  = $(DESTDIR)$(PREFIX)/lib
+ETCDIR  = $(DESTDIR)$(SYSCONFDIR)/gpupool
+BASHDIR = $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+UNITS  := $(notdir $(wildcard nginx/systemd/*.service))
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DATADIR)/static $(DATADIR)/sql $(DESTDIR)$(SYSCONFDIR)/gpupool \
-	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/lib/systemd/system
-	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
-	cp -R static/. $(DATADIR)/static
-	cp -R sql/. $(DATADIR)/sql
-	$(O)/gpupool nginx-conf --static $(PREFIX)/share/gpupool/static --routes $(SYSCONFDIR)/gpupool/routes.conf > $(DESTDIR)$(SYSCONFDIR)/gpupool/nginx.conf
-	$(O)/gpupool-web --print-nginx > $(DESTDIR)$(SYSCONFDIR)/gpupool/routes.conf
-	$(O)/gpupool completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gpupool
-	for unit in nginx/systemd/*.service; do \
-	    sed 's,@PREFIX@,$(PREFIX),g; s,@SYSCONFDIR@,$(SYSCONFDIR),g' $$unit \
-	        > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/} || exit 1; done
+	install -d $(BINDIR) $(DATADIR) $(DOCDIR) $(ETCDIR) $(BASHDIR) $(addprefix $(LIBDIR)/,systemd/system sysusers.d tmpfiles.d)
+	install -m 755 $(PROGRAMS) $(BINDIR)
+	cp -R static sql $(DATADIR)
+	install -m 644 README.md LICENSE $(DOCDIR)
+	$(O)/gpupool nginx-conf --static=$(PREFIX)/share/gpupool/static --routes=$(SYSCONFDIR)/gpupool/routes.conf > $(ETCDIR)/nginx.conf
+	$(O)/gpupool-web --print-nginx > $(ETCDIR)/routes.conf
+	$(O)/gpupool completion bash > $(BASHDIR)/gpupool
+	for unit in $(UNITS); do \
+	    sed 's,@PREFIX@,$(PREFIX),g; s,@SYSCONFDIR@,$(SYSCONFDIR),g' nginx/systemd/$$unit > $(LIBDIR)/systemd/system/$$unit || exit 1; done
+	install -m 644 nginx/systemd/gpupool.sysusers $(LIBDIR)/sysusers.d/gpupool.conf
+	install -m 644 nginx/systemd/gpupool.tmpfiles $(LIBDIR)/tmpfiles.d/gpupool.conf
 
 uninstall:
-	rm -f $(patsubst $(O)/%,$(DESTDIR)$(PREFIX)/bin/%,$(PROGRAMS)) \
-	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/gpupool \
-	    $(patsubst nginx/systemd/%,$(DESTDIR)$(PREFIX)/lib/systemd/system/%,$(wildcard nginx/systemd/*.service))
-	rm -rf $(DATADIR)
+	rm -f $(addprefix $(BINDIR)/,$(notdir $(PROGRAMS))) $(BASHDIR)/gpupool $(addprefix $(LIBDIR)/systemd/system/,$(UNITS)) \
+	    $(LIBDIR)/sysusers.d/gpupool.conf $(LIBDIR)/tmpfiles.d/gpupool.conf $(ETCDIR)/nginx.conf $(ETCDIR)/routes.conf
+	rm -rf $(DATADIR) $(DOCDIR)
 
 dist:
 	@mkdir -p build

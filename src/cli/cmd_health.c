@@ -11,15 +11,19 @@
 
 int cmd_health(struct cli *cli)
 {
-	cleanup_json struct json *reply = NULL;
+	cleanup_json struct json *says = json_object();
 	struct error e = {0};
 	enum err err;
 
 	cli->rest.deadline_ms = 10000;
-	err = rest_call(&cli->rest, "GET", "/readyz", NULL, &reply, &e);
+	err = rest_call(&cli->rest, "GET", "/readyz", NULL, NULL, &e);
+	json_put_cstr(says, "server", cli->rest.server);
+	json_put_bool(says, "ready", err == OK);
+	if (output_as_json(cli, says) && err)
+		return EXIT_UNREACHABLE;
 	if (err)
 		return cli_fail(cli, err, &e);
-	if (!reply || !output_as_json(cli, reply))
+	if (!cli->json)
 		printf("ready: %s\n", cli->rest.server);
 	return EXIT_OK;
 }

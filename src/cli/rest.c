@@ -134,7 +134,7 @@ enum err rest_call(struct rest *r, const char *method, const char *path, const s
 	}
 	if (err)
 		return err;
-	if (reply.body.len && !reply.json)
+	if (ret && reply.body.len && !reply.json)
 		return error_set(e, ERR_UPSTREAM, "The server's answer is no JSON: is %s a gpupool?", r->server);
 	if (ret)
 		*ret = steal_ptr(reply.json);
