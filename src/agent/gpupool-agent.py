@@ -73,6 +73,7 @@ ARTIFACTS_MAX = 10000
 GOODBYE_LOG = 16 << 10
 STOP_SECONDS = 4.0              # for handing everything back when the agent is told to stop
 DEADLINE_MARGIN = 3.0           # the agent begins to stop so long before its deadline
+RESULTS_WAITING = 500           # finished jobs without an answer at which no more are taken
 REMEMBERED = 10000              # finished leases kept, so that a late second delivery starts nothing
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
@@ -1100,7 +1101,8 @@ class Workplace:
         if len(self._tmp) <= self.SHORT:
             os.mkdir(self._tmp, mode)
         else:
-            target = tempfile.mkdtemp(prefix="gpupool-")
+            short = [path for path in (tempfile.gettempdir(), "/tmp") if len(path) < 38 and os.access(path, os.W_OK)]
+            target = tempfile.mkdtemp(prefix="gpupool-", dir=short[0] if short else None)
             os.chmod(target, mode)
             os.symlink(target, self._tmp)
             self._tmp = target
@@ -1732,7 +1734,10 @@ class Agent:
         return not self._draining and not self._ending.is_set()
 
     def _free(self):
-        return max(0, self.capacity.free() - len(self._waiting)) if self._taking() else 0
+        """Jobs to ask for now; none while the server does not take the results of those before."""
+        if not self._taking() or len(self.outbox.held()) >= RESULTS_WAITING:
+            return 0
+        return max(0, self.capacity.free() - len(self._waiting))
 
     def _holding(self):
         with self._lock:

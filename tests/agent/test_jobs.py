@@ -301,9 +301,11 @@ def test_connections_are_kept(pool, start):
     assert pool.connections <= 5 + 10       # a job has one for its log; the loops keep theirs
 
 
-def test_multiprocessing_works_also_under_a_long_path(pool, start, work):
+@pytest.mark.parametrize("tmp", ["", "t" * 60], ids=["", "and TMPDIR"])
+def test_multiprocessing_works_also_under_a_long_path(pool, start, work, tmp):
     """Its sockets lie in TMPDIR, and a socket's path is short or an error."""
-    agent = start(GPUPOOL_WORK=os.path.join(work, "w" * 60, "w" * 60))
+    os.makedirs(os.path.join(work, tmp), exist_ok=True)
+    agent = start(GPUPOOL_WORK=os.path.join(work, "w" * 60, "w" * 60), TMPDIR=os.path.join(work, tmp))
     job = pool.submit("import multiprocessing.connection as c, os\nc.Listener(family='AF_UNIX')\nprint(os.environ['TMPDIR'])")
     assert pool.finish(job)["state"] == "succeeded", job.text
     agent.terminate()
