@@ -644,8 +644,8 @@ class Keeper:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(writer, 1)
         os.dup2(writer, 2)
-        for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number_, signal.SIG_DFL)
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(signum, signal.SIG_DFL)
         prctl(PR_SET_DUMPABLE, 1)
         try:
             with open("/proc/self/oom_score_adj", "w") as score:    # when memory ends, the job goes before the agent
@@ -713,10 +713,10 @@ class Keeper:
                 self._main = 0
                 self._status = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
-    def _signal_group(self, number_):
+    def _signal_group(self, signum):
         try:
             if self._main:
-                os.killpg(self._main, number_)
+                os.killpg(self._main, signum)
         except OSError:
             pass
 
@@ -821,8 +821,8 @@ class Nursery:
     @staticmethod
     def _serve(agent):
         os.setsid()
-        for number_ in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number_, signal.SIG_IGN)
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(signum, signal.SIG_IGN)
         while True:
             data, extra, _, _ = agent.recvmsg(1, socket.CMSG_SPACE(4))
             if not data:
@@ -1219,14 +1219,15 @@ def describe(end):
 
 def failure(end, tail):
     """The error of a job whose command did not exit with 0: the exception when Python printed one."""
-    at = tail.rfind("Traceback (most recent call last):")
-    if at >= 0:
-        trace = tail[at:].strip()
-        last = re.findall(r"^([A-Za-z_][\w.]*)(?:: (.*))?$", trace, re.M)
-        if last:
-            kind, message = last[-1]
-            return {"type": kind[:100], "message": (message or describe(end))[:2000],
-                    "traceback": trace[-TRACEBACK_BYTES:]}
+    at = max(tail.rfind("Traceback (most recent call last):"), tail.rfind('  File "') if "SyntaxError" in tail else -1)
+    trace = tail[at:] if at >= 0 else ""
+    for line in trace.splitlines()[1:]:
+        if line[:1].strip():                    # the frames are indented, the exception is what follows them
+            found = re.match(r"([A-Za-z_][\w.]*)(?:: (.*))?$", line)
+            if found:
+                return {"type": found.group(1)[:100], "message": (found.group(2) or describe(end))[:2000],
+                        "traceback": trace.strip()[-TRACEBACK_BYTES:]}
+            break
     return {"type": "signal" if "signal" in end else "exit", "message": describe(end)}
 
 
@@ -1241,13 +1242,19 @@ class Shipper(threading.Thread):
         self._job = job
         self._link = job.agent.server.link()
         self._offset = 0
-        self._closing = threading.Event()
-        self._quit = threading.Event()
+        self._asked, self._caught = threading.Event(), threading.Event()
+        self._closing, self._quit = threading.Event(), threading.Event()
         self._backoff = Backoff(job.agent.settings.retry)
+
+    def catch_up(self):
+        """Wait until all that is in the log now has been sent."""
+        self._asked.set()
+        self._caught.wait()
 
     def finish(self, seconds=None):
         """Send what is left, for at most so long."""
         self._closing.set()
+        self._asked.set()
         self.join(seconds)
         self._quit.set()
 
@@ -1255,7 +1262,7 @@ class Shipper(threading.Thread):
         try:
             with open(self._job.dir.log, "rb") as log:
                 while not self._quit.is_set():
-                    closing = self._closing.is_set()
+                    asked, closing = self._asked.is_set(), self._closing.is_set()
                     log.seek(self._offset)
                     data = log.read(LOG_CHUNK)
                     if data:
@@ -1263,12 +1270,16 @@ class Shipper(threading.Thread):
                             return
                     elif closing:
                         return
+                    elif asked:
+                        self._asked.clear()
+                        self._caught.set()
                     if len(data) < LOG_CHUNK:
                         self._job.look_at_progress()
-                        self._closing.wait(LOG_EVERY)
+                        self._asked.wait(LOG_EVERY)
         except SessionOver as over:
             self._job.agent.over(over)
         finally:
+            self._caught.set()
             self._link.close()
 
     def _send(self, data):
@@ -1324,11 +1335,11 @@ class Job:
     def renewed(self, sent, seconds):
         self.lease_ends = max(self.lease_ends, sent + number(seconds))
 
-    def due(self, time_):
+    def due(self, moment):
         """(state, why) when its lease or its time has ended, else None."""
-        if time_ >= self.lease_ends:
+        if moment >= self.lease_ends:
             return "released", "its lease ended without renewal"
-        if self._stop_at and time_ >= self._stop_at:
+        if self._stop_at and moment >= self._stop_at:
             return "timed_out", "ran longer than %g s" % self.spec["timeoutSeconds"]
         return None
 
@@ -1411,7 +1422,8 @@ class Job:
             self.agent.broken("job %s: %s" % (self.id, error))
         except Exception:
             say("job %s: %s", self.id, traceback.format_exc(limit=-3))
-            item.update(state="failed", error={"type": "agent", "message": "the agent failed; its log says why"})
+            item = {"jobId": self.id, "lease": self.lease, "state": "failed",
+                    "error": {"type": "agent", "message": "the agent failed; its log says why"}}
         finally:
             self._ended = True
             if "state" in item:
@@ -1451,6 +1463,7 @@ class Job:
 
     def _ship(self, item, shipper):
         """Log, artifacts, result, in this order: whoever sees the result can have the rest."""
+        shipper.catch_up()
         lost = self._upload()
         shipper.finish(None)
         if lost and item["state"] == "succeeded":
@@ -1892,7 +1905,8 @@ class Agent:
             self._claim(link, 0)
 
     def _heartbeat_turn(self, link):
-        if self._beat.wait(max(0.0, self._next_beat - now())):
+        early = self._beat.wait(max(0.0, self._next_beat - now()))
+        if early:
             self.pause(max(0.0, self._last_beat + PROGRESS_EVERY - now()))
         self._beat.clear()
         self._last_beat = now()
@@ -1915,7 +1929,8 @@ class Agent:
                 job.renewed(sent, entry.get("leaseSeconds"))
         self.obey(reply.get("orders") or [])
         self._next_beat = sent + self._heartbeat
-        self._usage = self.machine.usage()      # for the next one: nothing slow stands before a renewal
+        if not early:
+            self._usage = self.machine.usage()  # for the next one: nothing slow stands before a renewal
 
     def _result_turn(self, link):
         if not self.outbox.wait(5.0):
@@ -1940,12 +1955,12 @@ class Agent:
         self._loop(self._heartbeat_turn, "heartbeat", self._heartbeat)
         self._loop(self._result_turn, "results")
         while not self._ending.wait(0.1 if self._jobs else 0.4):
-            time_ = now()
+            moment = now()
             for job in self._each_job():
-                due = job.due(time_)
+                due = job.due(moment)
                 if due:
                     self._stop_job(job, *due)
-            if self.deadline.at is not None and time_ >= self.deadline.at - DEADLINE_MARGIN:
+            if self.deadline.at is not None and moment >= self.deadline.at - DEADLINE_MARGIN:
                 self.end("deadline", 0)
             if self._draining and not self._holding():
                 self._drained()
@@ -2013,12 +2028,12 @@ class Agent:
 
 
 def on_signal(agent):
-    def handler(number_, _):
+    def handler(signum, _):
         if agent._ending.is_set():
             os._exit(1)                         # asked twice: the keepers see us gone and kill the jobs
-        agent.end(signal.Signals(number_).name.lower(), 0)
-    for number_ in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number_, handler)
+        agent.end(signal.Signals(signum).name.lower(), 0)
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, handler)
 
 
 def main():

@@ -76,6 +76,8 @@ def test_capacity_without_gpus_counts_slots(agent_module):
     ("Traceback (most recent call last):\n  File \"x\"\nKeyboardInterrupt\n", "KeyboardInterrupt", "exit code 1"),
     ("Traceback (most recent call last):\n  File \"x\"\nA: 1\n\nDuring handling of the above exception:\n\n"
      "Traceback (most recent call last):\n  File \"y\"\nB: 2\n", "B", "2"),
+    ("Traceback (most recent call last):\n  File \"x\"\nOSError: 1\nDone\nBye: bye\n", "OSError", "1"),
+    ("said\n  File \"main.py\", line 1\n    x x\n      ^\nSyntaxError: invalid syntax\n", "SyntaxError", "invalid syntax"),
     ("no trace at all\n", "exit", "exit code 1"),
     ("Traceback (most recent call last):", "exit", "exit code 1"),
     ("", "exit", "exit code 1"),
