@@ -232,7 +232,7 @@ enum err router_body(struct request *req, struct field_errors *f, struct error *
 		err = read_json(req, e);
 	if (err)
 		return err;
-	if (req->json)
+	if (r->kind != BODY_BYTES)
 		schema_check(r->body, req->json, lenient, req->arena, f);
 	if (!f->count)
 		return OK;

@@ -1,0 +1,411 @@
+/* Faults: the database away, children killed, slow and malformed peers.  The service answers, and is
+ * back by itself. */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "people.h"
+#include "unit.h"
+#include "web.h"
+
+static struct pg *pg;
+static struct db *db;
+
+static struct call get(const char *path)
+{
+	return (struct call){.path = path, .token = people_token(ADMIN)};
+}
+
+static int status_of(const struct web *w, const char *path)
+{
+	struct call c = get(path);
+	cleanup_reply struct reply r = {0};
+
+	fcgi_call(w->socket, &c, &r);
+	return r.status;
+}
+
+/* ---- the database ------------------------------------------------------------------- */
+
+static bool is_ready(void *ctx)
+{
+	return status_of(ctx, "/readyz") == 200;
+}
+
+static void expect_503(const struct web *w, const char *path)
+{
+	struct call c = get(path);
+	cleanup_reply struct reply r = {0};
+
+	fcgi_call(w->socket, &c, &r);
+	ck_assert_msg(r.status == 503, "%s: %d %s", path, r.status, r.body.ptr ? r.body.ptr : "");
+	ck_assert_ptr_nonnull(reply_header(&r, "Retry-After"));
+	ck_assert_str_eq(reply_header(&r, "Content-Type"), "application/problem+json");
+}
+
+START_TEST(test_database_away_at_start)
+{
+	struct web w;
+	char conninfo[200], moved[96], socket[96];
+
+	/* The socket's name is taken away, so that nobody is to be connected to. */
+	snprintf(socket, sizeof(socket), "%s/.s.PGSQL.5432", pg->dir);
+	snprintf(moved, sizeof(moved), "%s/moved", pg->dir);
+	snprintf(conninfo, sizeof(conninfo), "%s", pg_conninfo(pg, "web", "gpupool"));
+	ck_assert_int_eq(rename(socket, moved), 0);
+	web_start(&w, "api", conninfo, 2);
+	ck_assert_int_eq(status_of(&w, "/healthz"), 200);
+	expect_503(&w, "/readyz");
+	expect_503(&w, "/api/gpu/users");
+	expect_503(&w, "/metrics");
+	ck_assert_int_eq(rename(moved, socket), 0);
+	ck_assert(wait_for(is_ready, &w, 10000));
+	ck_assert_int_eq(web_stop(&w), 0);
+}
+END_TEST
+
+START_TEST(test_database_crashes_later)
+{
+	struct web w;
+	pid_t before[8], after[8];
+
+	web_start(&w, "api", pg_conninfo(pg, "web", "gpupool"), 2);
+	ck_assert_int_eq(status_of(&w, "/api/gpu/users"), 200);
+	ck_assert_int_eq(web_children(&w, before, 8), 2);
+	pg_crash(pg);
+	ck_assert(wait_for(is_ready, &w, 10000));
+	/* Each child has a connection of its own to get back. */
+	for (int i = 0; i < 20; i++) {
+		int status = status_of(&w, "/api/gpu/users");
+
+		ck_assert_msg(status == 200 || status == 503, "%d", status);
+	}
+	ck_assert(wait_for(is_ready, &w, 10000));
+	ck_assert_int_eq(web_children(&w, after, 8), 2);
+	ck_assert_mem_eq(before, after, 2 * sizeof(pid_t));
+	ck_assert_int_eq(web_stop(&w), 0);
+}
+END_TEST
+
+START_TEST(test_schema_that_is_not_there)
+{
+	struct web w;
+	struct db *super = pg_db(pg, "postgres", "postgres");
+
+	pg_sql(super, "create database bare", NULL);
+	db_close(super);
+	web_start(&w, "api", pg_conninfo(pg, "web", "bare"), 1);
+	ck_assert_int_eq(status_of(&w, "/healthz"), 200);
+	expect_503(&w, "/readyz");
+	ck_assert_int_ge(status_of(&w, "/api/gpu/users"), 500);
+	ck_assert_int_eq(web_stop(&w), 0);
+}
+END_TEST
+
+/* ---- processes ------------------------------------------------------------------------ */
+
+struct respawn {
+	struct web *web;
+	pid_t dead;
+};
+
+static bool respawned(void *ctx)
+{
+	struct respawn *r = ctx;
+	pid_t now[8];
+	int n = web_children(r->web, now, 8);
+
+	for (int i = 0; i < n; i++)
+		if (now[i] == r->dead)
+			return false;
+	return n == r->web->processes;
+}
+
+START_TEST(test_killed_child_is_replaced)
+{
+	struct web w;
+	pid_t children[8];
+
+	web_start(&w, "api", pg_conninfo(pg, "web", "gpupool"), 3);
+	ck_assert_int_eq(web_children(&w, children, 8), 3);
+	for (int i = 0; i < 3; i++) {
+		struct respawn r = {&w, children[i]};
+
+		kill(children[i], SIGKILL);
+		ck_assert_int_eq(status_of(&w, "/api/gpu/me"), 200);
+		ck_assert(wait_for(respawned, &r, 10000));
+	}
+	ck_assert_int_eq(status_of(&w, "/api/gpu/me"), 200);
+	ck_assert_int_eq(web_stop(&w), 0);
+}
+END_TEST
+
+static bool all_gone(void *ctx)
+{
+	pid_t *pids = ctx;
+
+	for (int i = 0; pids[i]; i++)
+		if (!kill(pids[i], 0))
+			return false;
+	return true;
+}
+
+START_TEST(test_children_end_with_a_killed_master)
+{
+	struct web w;
+	pid_t children[8] = {0};
+
+	web_start(&w, "api", pg_conninfo(pg, "web", "gpupool"), 2);
+	ck_assert_int_eq(web_children(&w, children, 7), 2);
+	kill(w.pid, SIGKILL);
+	ck_assert(wait_for(all_gone, children, 10000));
+	/* The next one takes the place, though the socket file is still there. */
+	web_start_again(&w, "api");
+	ck_assert_int_eq(status_of(&w, "/healthz"), 200);
+	ck_assert_int_eq(web_stop(&w), 0);
+}
+END_TEST
+
+static bool drains(void *ctx)
+{
+	return strstr(web_log(ctx), "server.drain") != NULL;
+}
+
+START_TEST(test_term_in_mid_request_answers)
+{
+	struct web w;
+	struct call c = {.method = "POST", .path = "/api/gpu/users", .token = people_token(ADMIN), .body = STR("{\"name\":\"mid\",\"role\":\"viewer\"}")};
+	cleanup_reply struct reply r = {0};
+	int fd;
+
+	web_start(&w, "api", pg_conninfo(pg, "web", "gpupool"), 1);
+	fd = fcgi_connect(w.socket);
+	fcgi_send(fd, &c, true);
+	/* In the request once its child is no longer waiting for one: its debug line says so. */
+	kill(w.pid, SIGTERM);
+	ck_assert(wait_for(drains, &w, 5000));
+	fcgi_send_body(fd, c.body);
+	fcgi_receive(fd, &r);
+	close(fd);
+	/* Either it had begun, and is done, or it was never taken: not something between. */
+	ck_assert_msg(r.status == 201 || r.status == 0, "%d", r.status);
+	ck_assert_int_eq(pg_int(db, "select count(*) from users where name = 'mid'"), r.status == 201);
+	ck_assert_int_eq(web_stop(&w), 0);
+}
+END_TEST
+
+static bool has_begun(void *ctx)
+{
+	return pg_int(db, "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and application_name like 'gpupool-web%'") > 0;
+}
+
+START_TEST(test_term_while_the_database_works_answers)
+{
+	struct web w;
+	struct call c = {.method = "POST", .path = "/api/gpu/users", .token = people_token(ADMIN), .body = STR("{\"name\":\"midst\",\"role\":\"viewer\"}")};
+	struct db *locker = pg_db(pg, "owner", "gpupool");
+	cleanup_reply struct reply r = {0};
+	int fd;
+
+	web_start(&w, "api", pg_conninfo(pg, "web", "gpupool"), 1);
+	pg_sql(locker, "begin", NULL);
+	pg_sql(locker, "lock table users in share mode", NULL);
+	fd = fcgi_connect(w.socket);
+	fcgi_send(fd, &c, false);
+	ck_assert(wait_for(has_begun, NULL, 5000));
+	kill(w.pid, SIGTERM);
+	ck_assert(wait_for(drains, &w, 5000));
+	pg_sql(locker, "rollback", NULL);
+	fcgi_receive(fd, &r);
+	close(fd);
+	ck_assert_int_eq(r.status, 201);
+	ck_assert_int_eq(web_stop(&w), 0);
+	db_close(locker);
+}
+END_TEST
+
+struct generation {
+	struct web *web;
+	pid_t old[8];
+	int n;
+};
+
+static bool none_is_old(void *ctx)
+{
+	struct generation *g = ctx;
+	pid_t now[8];
+	int n = web_children(g->web, now, 8);
+
+	for (int i = 0; i < n; i++)
+		for (int k = 0; k < g->n; k++)
+			if (now[i] == g->old[k])
+				return false;
+	return n > 0;
+}
+
+START_TEST(test_hup_makes_a_new_generation)
+{
+	struct web w;
+	struct generation g = {.web = &w};
+
+	web_start(&w, "api", pg_conninfo(pg, "web", "gpupool"), 2);
+	g.n = web_children(&w, g.old, 8);
+	kill(w.pid, SIGHUP);
+	for (int i = 0; i < 50; i++)
+		ck_assert_int_eq(status_of(&w, "/healthz"), 200);
+	ck_assert(wait_for(none_is_old, &g, 10000));
+	ck_assert_int_eq(status_of(&w, "/healthz"), 200);
+	ck_assert_int_eq(web_stop(&w), 0);
+}
+END_TEST
+
+/* ---- peers ------------------------------------------------------------------------------ */
+
+START_TEST(test_slow_peer_stops_nobody)
+{
+	struct web w;
+	struct call c = get("/api/gpu/me");
+	int fds[2];
+	int64_t start;
+
+	web_start(&w, "api", pg_conninfo(pg, "web", "gpupool"), 3);
+	/* Two that begin and then say no more. */
+	for (int i = 0; i < 2; i++) {
+		struct call slow = {.method = "POST", .path = "/api/gpu/users", .token = people_token(ADMIN), .length = 1000};
+
+		fds[i] = fcgi_connect(w.socket);
+		fcgi_send(fds[i], &slow, true);
+	}
+	start = clock_ms();
+	for (int i = 0; i < 20; i++) {
+		cleanup_reply struct reply r = {0};
+
+		fcgi_call(w.socket, &c, &r);
+		ck_assert_int_eq(r.status, 200);
+	}
+	ck_assert_int_lt(clock_ms() - start, 5000);
+	for (int i = 0; i < 2; i++)
+		close(fds[i]);
+	ck_assert_int_eq(web_stop(&w), 0);
+}
+END_TEST
+
+START_TEST(test_silent_peer_is_dropped)
+{
+	struct web w;
+	int fd;
+
+	web_start(&w, "api", pg_conninfo(pg, "web", "gpupool"), 1);
+	fd = fcgi_connect(w.socket);
+	/* The only process is back within the second that a silent peer gets. */
+	ck_assert_int_eq(status_of(&w, "/healthz"), 200);
+	close(fd);
+	ck_assert_int_eq(web_stop(&w), 0);
+}
+END_TEST
+
+static void send_garbage(const struct web *w, const void *bytes, size_t len)
+{
+	int fd = fcgi_connect(w->socket);
+
+	ck_assert_int_ge(fd, 0);
+	(void)!send(fd, bytes, len, MSG_NOSIGNAL);
+	shutdown(fd, SHUT_WR);
+	close(fd);
+}
+
+START_TEST(test_garbage_peers)
+{
+	struct web w;
+	unsigned char noise[4096];
+	/* BEGIN with a huge length; params whose lengths are near INT_MAX; a stray END_REQUEST. */
+	static const unsigned char long_begin[] = {1, 1, 0, 1, 0xff, 0xff, 0xff, 0, 0, 1, 0, 0};
+	static const unsigned char wild_params[] = {1, 1, 0, 1, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0,
+			1, 4, 0, 1, 0, 8, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+	static const unsigned char almost_params[] = {1, 1, 0, 1, 0, 8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0,
+			1, 4, 0, 1, 0, 8, 0, 0, 0xff, 0xff, 0xff, 0xfe, 0xff, 0xff, 0xff, 0xfe};
+	static const unsigned char stray_end[] = {1, 3, 0, 1, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+	static const unsigned char other_role[] = {1, 1, 0, 1, 0, 8, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 1, 4, 0, 1, 0, 0, 0, 0, 1, 5, 0, 1, 0, 0, 0, 0};
+
+	srandom(1);
+	for (size_t i = 0; i < sizeof(noise); i++)
+		noise[i] = (unsigned char)random();
+	web_start(&w, "api", pg_conninfo(pg, "web", "gpupool"), 2);
+	for (int i = 0; i < 10; i++) {
+		send_garbage(&w, noise + i * 100, 1000);
+		send_garbage(&w, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27);
+		send_garbage(&w, long_begin, sizeof(long_begin));
+		send_garbage(&w, wild_params, sizeof(wild_params));
+		send_garbage(&w, stray_end, sizeof(stray_end));
+		send_garbage(&w, other_role, sizeof(other_role));
+		send_garbage(&w, "", 0);
+	}
+	/* This one makes libfcgi itself abort, on a failed allocation: the process is replaced. */
+	send_garbage(&w, almost_params, sizeof(almost_params));
+	for (int i = 0; i < 10; i++)
+		ck_assert_int_eq(status_of(&w, "/api/gpu/me"), 200);
+	ck_assert_int_eq(web_stop(&w), 0);
+	ck_assert_ptr_null(strstr(web_log(&w), "Sanitizer"));
+}
+END_TEST
+
+START_TEST(test_client_that_leaves)
+{
+	struct web w;
+
+	web_start(&w, "api", pg_conninfo(pg, "web", "gpupool"), 1);
+	for (int i = 0; i < 20; i++) {
+		struct call c = get("/api/openapi.json");
+		int fd = fcgi_connect(w.socket);
+
+		fcgi_send(fd, &c, false);
+		close(fd);
+	}
+	ck_assert_int_eq(status_of(&w, "/api/gpu/me"), 200);
+	ck_assert_int_eq(web_stop(&w), 0);
+}
+END_TEST
+
+START_TEST(test_second_server_on_the_same_socket_refuses)
+{
+	struct web w, second;
+
+	web_start(&w, "api", pg_conninfo(pg, "web", "gpupool"), 1);
+	second = w;
+	second.processes = 1;
+	web_start_again(&second, "api"); /* finds the first one listening */
+	ck_assert_int_eq(web_stop(&second), 1);
+	ck_assert_ptr_nonnull(strstr(web_log(&w), "another process listens"));
+	ck_assert_int_eq(status_of(&w, "/healthz"), 200);
+	ck_assert_int_eq(web_stop(&w), 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("faults");
+	TCase *t = tcase_create("faults");
+
+	pg = pg_start();
+	db = pg_db(pg, "web", "gpupool");
+	people_make(db);
+	tcase_set_timeout(t, 120);
+	tcase_add_test(t, test_database_away_at_start);
+	tcase_add_test(t, test_schema_that_is_not_there);
+	tcase_add_test(t, test_killed_child_is_replaced);
+	tcase_add_test(t, test_children_end_with_a_killed_master);
+	tcase_add_test(t, test_term_in_mid_request_answers);
+	tcase_add_test(t, test_term_while_the_database_works_answers);
+	tcase_add_test(t, test_hup_makes_a_new_generation);
+	tcase_add_test(t, test_slow_peer_stops_nobody);
+	tcase_add_test(t, test_silent_peer_is_dropped);
+	tcase_add_test(t, test_garbage_peers);
+	tcase_add_test(t, test_client_that_leaves);
+	tcase_add_test(t, test_second_server_on_the_same_socket_refuses);
+	tcase_add_test(t, test_database_crashes_later);
+	suite_add_tcase(s, t);
+	return unit_run(s);
+}
