@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +42,7 @@ static bool listens(void *ctx)
 	return fd >= 0;
 }
 
-void web_start_again(struct web *w, const char *role)
+void web_spawn(struct web *w, const char *role)
 {
 	char program[1024], log[96], option[32], number[16];
 	int fd;
@@ -65,8 +66,42 @@ void web_start_again(struct web *w, const char *role)
 		execl(program, "gpupool-web", option, (char *)NULL);
 		_exit(127);
 	}
+}
+
+void web_start_again(struct web *w, const char *role)
+{
+	web_spawn(w, role);
 	if (!wait_for(listens, w, 10000))
 		give_up("does not listen");
+}
+
+/* Directories of this process, to be removed at its end. */
+static struct {
+	char dir[16][64];
+	int count;
+	pid_t owner;
+} made;
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	return remove(path);
+}
+
+static void remove_all(void)
+{
+	for (int i = 0; made.owner == getpid() && i < made.count; i++)
+		nftw(made.dir[i], remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static void keep_for_removal(const char *dir)
+{
+	if (made.owner != getpid()) {
+		made.owner = getpid();
+		made.count = 0;
+		atexit(remove_all);
+	}
+	if (made.count < (int)ARRAY_LEN(made.dir))
+		snprintf(made.dir[made.count++], sizeof(made.dir[0]), "%s", dir);
 }
 
 void web_start(struct web *w, const char *role, const char *conninfo, int processes)
@@ -75,6 +110,7 @@ void web_start(struct web *w, const char *role, const char *conninfo, int proces
 	snprintf(w->dir, sizeof(w->dir), "/tmp/gpupool-web-XXXXXX");
 	if (!mkdtemp(w->dir))
 		give_up("mkdtemp");
+	keep_for_removal(w->dir);
 	snprintf(w->socket, sizeof(w->socket), "%s/socket", w->dir);
 	snprintf(w->database, sizeof(w->database), "%s", conninfo);
 	web_start_again(w, role);
@@ -92,17 +128,22 @@ static bool ended(void *ctx)
 	return waitpid(e->pid, &e->status, WNOHANG) == e->pid;
 }
 
-int web_stop(struct web *w)
+int web_exit(struct web *w)
 {
 	struct ending e = {.pid = w->pid};
 
-	kill(w->pid, SIGTERM);
 	if (!wait_for(ended, &e, 30000)) {
 		kill(w->pid, SIGKILL);
 		return -1;
 	}
 	w->pid = 0;
 	return WIFEXITED(e.status) ? WEXITSTATUS(e.status) : -1;
+}
+
+int web_stop(struct web *w)
+{
+	kill(w->pid, SIGTERM);
+	return web_exit(w);
 }
 
 int web_children(const struct web *w, pid_t *ret, int most)

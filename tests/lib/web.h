@@ -22,6 +22,10 @@ struct web {
 void web_start(struct web *w, const char *role, const char *conninfo, int processes);
 /* The same in the directory that it had. */
 void web_start_again(struct web *w, const char *role);
+/* Starts it in that directory, and does not wait for anything. */
+void web_spawn(struct web *w, const char *role);
+/* Its exit status when it ends by itself, or -1 when it did not within 30 s. */
+int web_exit(struct web *w);
 /* SIGTERM; the exit status, or -1 when it did not end within 30 s. */
 int web_stop(struct web *w);
 /* Pids of the children; how many. */
