@@ -29,6 +29,7 @@ struct reconciler {
 	size_t provider_count;
 	char me[96];                   /* host, process and a random part */
 	struct arena arena;            /* of one step */
+	bool began;                    /* has given up the claims of dead predecessors */
 	/* set by a step, taken by the loop: who should be told after the commits */
 	bool changed, requeued, again_soon;
 	int64_t look_at[RECONCILE_PROVIDERS]; /* clock_ms() of the next look at the runs */

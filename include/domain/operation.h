@@ -23,6 +23,10 @@ struct operation {
 enum err operation_claim(struct db *db, const struct buf *providers, const char *me, struct operation *ret, int most, int *count,
 			 struct error *e) must_check;
 
+/* Gives up the claims of processes of this host that are no more; me is
+ * "host:pid:random".  Others' claims end by themselves. */
+enum err operation_claims_of_dead(struct db *db, const struct buf *providers, const char *me, struct error *e) must_check;
+
 enum operation_outcome {
 	OUTCOME_KEEP,  /* still at work: the claim stays */
 	OUTCOME_AGAIN, /* open, due after a while */

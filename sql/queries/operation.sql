@@ -16,6 +16,15 @@ update operation o set claimed_by = $2, claimed_until = now() + make_interval(se
 where o.id = any(array(select id from due))
 returning o.id, o.worker_id, o.kind, o.generation, o.attempts, extract(epoch from now() - o.created_at)::float8 as age;
 
+-- name: operation_claimants idempotent
+-- Who on this host ($1, a prefix) holds claims at these providers.
+select distinct claimed_by from operation
+where state = 'open' and provider = any($2::text[]) and starts_with(claimed_by, $1);
+
+-- name: operation_unclaim
+-- Of one who is certainly dead.
+update operation set claimed_until = null where state = 'open' and claimed_by = $1;
+
 -- name: operation_step
 -- The outcome of a step: moves the worker and closes or re-arms the operation,
 -- if the operation is still ours and the worker still as the step saw it.

@@ -63,16 +63,20 @@ where s.state <> 'ended'
 limit 200;
 
 -- name: lease_reap
--- Attempts whose time has passed: the job goes back or is over, and the
--- session is told to kill what it may still run.
+-- Attempts whose time has passed ($1 grace): the job goes back or is over, and
+-- the session is told to kill what it may still run.  A lease whose session
+-- registered anew ends at -infinity: that agent knows nothing of it, and it goes
+-- back at once; with $3 only those do.
 with dead as (
-  select id from job_lease where until < now() - make_interval(secs => $1::float8) limit $2::int for update skip locked),
+  select id from job_lease where until < now() - make_interval(secs => $1::float8)
+    and (until = '-infinity' or not $3::boolean)
+  limit $2::int for update skip locked),
 gone as materialized (
   delete from job_lease where id = any(array(select id from dead)) returning *),
 ending as (
   insert into job_ending(session_id, id, lease, gpus)
   select g.session_id, g.id, g.lease, g.gpus from gone g
-  where exists (select from session s where s.id = g.session_id and s.state <> 'ended')
+  where g.until > '-infinity' and exists (select from session s where s.id = g.session_id and s.state <> 'ended')
   on conflict do nothing),
 delayed as (
   insert into job_delayed(id, lane, owner_id, attempt, run, max_attempts, run_after, why)

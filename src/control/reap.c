@@ -85,12 +85,13 @@ static void mark_unhealthy(struct reaper *r)
 		r->changed |= rows_count(&rows) > 0;
 }
 
-static void reap_leases(struct reaper *r)
+/* known: only those that their sessions certainly lost. */
+static void reap_leases(struct reaper *r, bool known)
 {
 	cleanup_rows struct rows rows = {0};
 	int n;
 
-	if (db_run(r->db, STMT_LEASE_REAP, ARGS(arg_double((double)r->config->grace_seconds), arg_i64(BATCH)), &rows, NULL))
+	if (db_run(r->db, STMT_LEASE_REAP, ARGS(arg_double((double)r->config->grace_seconds), arg_i64(BATCH), arg_bool(known)), &rows, NULL))
 		return;
 	n = rows_count(&rows);
 	for (int i = 0; i < n; i++)
@@ -188,8 +189,7 @@ void reap_turn(struct reaper *r)
 	stop_idle(r);
 	mark_unhealthy(r);
 	end_overdue(r, late_counts);
-	if (late_counts)
-		reap_leases(r);
+	reap_leases(r, !late_counts);
 	if (clock_ms() >= r->housekeeping_ms)
 		housekeep(r);
 }

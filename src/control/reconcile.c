@@ -415,6 +415,11 @@ int reconcile_turn(struct reconciler *r)
 	int count = 0;
 
 	call_provider_names(r, &names);
+	if (!r->began) {
+		if (operation_claims_of_dead(r->db, &names, r->me, &e))
+			return -1;
+		r->began = true;
+	}
 	if (operation_claim(r->db, &names, r->me, due, CLAIM_MOST, &count, &e))
 		return -1;
 	CRASH_POINT("turn.claimed");

@@ -1,6 +1,9 @@
 /* operation - see domain/operation.h. */
 #include "domain/operation.h"
 
+#include <errno.h>
+#include <signal.h>
+
 enum { ARRAY_MOST = 64 << 10 };
 
 enum err operation_claim(struct db *db, const struct buf *providers, const char *me, struct operation *ret, int most, int *count,
@@ -19,6 +22,31 @@ enum err operation_claim(struct db *db, const struct buf *providers, const char 
 			.attempts = (int)row_i64(&r, i, "attempts"),
 			.age = row_double(&r, i, "age"),
 		};
+	return err;
+}
+
+/* The process number in "host:pid:random". */
+static bool is_dead(struct str claimant, size_t prefix)
+{
+	struct str rest = {claimant.ptr + prefix, claimant.len - prefix}, number;
+	int64_t pid;
+
+	return str_cut(&rest, ':', &number) && str_to_id(number, &pid) && kill((pid_t)pid, 0) && errno == ESRCH;
+}
+
+enum err operation_claims_of_dead(struct db *db, const struct buf *providers, const char *me, struct error *e)
+{
+	cleanup_rows struct rows r = {0};
+	cleanup_buf struct buf host = BUF_INIT(128);
+	struct str rest = str_of(me), name;
+	enum err err;
+
+	str_cut(&rest, ':', &name);
+	buf_addf(&host, "%.*s:", STR_ARG(name));
+	err = db_run(db, STMT_OPERATION_CLAIMANTS, ARGS(arg_buf(&host), arg_buf(providers)), &r, e);
+	for (int i = 0; !err && i < rows_count(&r); i++)
+		if (is_dead(row_str(&r, i, "claimed_by"), host.len))
+			err = db_run(db, STMT_OPERATION_UNCLAIM, ARGS(arg_cstr(row_cstr(&r, i, "claimed_by"))), NULL, e);
 	return err;
 }
 

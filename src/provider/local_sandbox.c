@@ -215,6 +215,15 @@ static const char *socket_dir(struct provider_call *c)
 	return arena_printf(c->arena, "%.*s", (int)strcspn(p, " '&,"), p);
 }
 
+/* What lies beside it is an installation's as well: passwords beside the socket, keys beside the workers. */
+static void hide_parent(struct provider_call *c, struct list *l, const char *path)
+{
+	const char *end = path ? strrchr(path, '/') : NULL;
+
+	if (end && end > path)
+		hide(c, l, arena_strndup(c->arena, path, (size_t)(end - path)));
+}
+
 static void add_devices(struct provider_call *c, struct list *l)
 {
 	static const char *const kinds[] = {"/dev/nvidia*", "/dev/dri", "/dev/kfd"};
@@ -264,7 +273,9 @@ static void add_bwrap(struct provider_call *c, const struct local_sandbox *s, st
 	/* After that, for they may lie below it. */
 	hide(c, l, c->config->state);
 	hide(c, l, c->config->store);
+	hide_parent(c, l, socket_dir(c));
 	hide(c, l, socket_dir(c));
+	hide_parent(c, l, s->dir);
 	hide(c, l, s->dir);
 	if (prefix && !prefix[0] && is_hidden(python, home))
 		bind(l, "--ro-bind", python);

@@ -413,11 +413,33 @@ void events_heartbeat(struct events *ev, struct exchange *x)
 /* ---- goodbye ---- */
 
 const struct field goodbye_body[] = {
-	{"reason", FIELD_STRING, FIELD_REQUIRED, .min = 1, .max = 300, .doc = "drained, stopped, deadline, terminated, error or a sentence."},
-	{"code", FIELD_STRING, 0, .max = 40, .doc = "One word."},
+	{"reason", FIELD_STRING, FIELD_REQUIRED, .min = 1, .max = 300,
+	 .doc = "drained, stopped, deadline, a signal's name such as sigterm, broken, or a sentence."},
+	{"code", FIELD_INT, 0, .max = 255, .doc = "The exit status that the agent will have."},
 	{"log", FIELD_TEXT, 0, .max = 64 << 10, .doc = "The last of the agent's own log; 16 KiB are kept."},
 	{0},
 };
+
+/* The words of agents, as sessions are said to have ended. */
+static const struct end_word {
+	const char *word, *code, *sentence;
+} end_words[] = {
+	{"stopped", "stopped", "It was stopped as asked."},
+	{"drained", "drained", "It finished what it ran and took no more, as asked."},
+	{"deadline", "deadline", "The session reached its deadline."},
+	{"sigterm", "terminated", "Its agent was told to end on its machine."},
+	{"sigint", "terminated", "Its agent was told to end on its machine."},
+	{"sighup", "terminated", "Its agent was told to end on its machine."},
+	{"broken", "broken", "Its agent met a failure that it cannot go on after; its log says more."},
+};
+
+static struct end_word end_word(struct str reason)
+{
+	for (size_t i = 0; i < ARRAY_LEN(end_words); i++)
+		if (str_eqz(reason, end_words[i].word))
+			return end_words[i];
+	return (struct end_word){.code = "goodbye"};
+}
 
 static void bind_goodbye(struct batch *b, struct arg *args)
 {
@@ -473,11 +495,12 @@ static void bind_end(struct batch *b, struct arg *args)
 		array_begin(&b->buf[k]);
 	for (int i = 0; i < b->n; i++) {
 		const struct exchange *x = exchange_of(b->items[i]);
-		struct str code = json_str(x->req.json, "code"), reason = json_str(x->req.json, "reason");
+		struct str reason = json_str(x->req.json, "reason");
+		struct end_word w = end_word(reason);
 
 		array_add_i64(&b->buf[0], *(const int64_t *)x->state);
-		array_add_str(&b->buf[1], code.len ? code : STR("goodbye"));
-		array_add_str(&b->buf[2], reason);
+		array_add_str(&b->buf[1], str_of(w.code));
+		array_add_str(&b->buf[2], w.sentence ? str_of(w.sentence) : reason);
 		array_add_str(&b->buf[3], log_tail(x));
 		array_add_bool(&b->buf[4], false); /* what it did not release itself is lost */
 		array_add_bool(&b->buf[5], false);
