@@ -161,7 +161,7 @@ enum err router_match(struct request *req, enum serves serves, struct response *
 {
 	enum err err;
 
-	if (!str_is_utf8(req->path) || memchr(req->path.ptr, 0x7f, req->path.len))
+	if (!str_is_utf8(req->path) || str_index(req->path, 0x7f) >= 0)
 		return error_set(e, ERR_INVALID, "The address is not well-formed UTF-8.");
 	err = find_route(req, res, e);
 	if (err)

@@ -745,7 +745,7 @@ END_TEST
 
 START_TEST(test_malformed_keys)
 {
-	char longest[300];
+	char longest[300] = "";
 	struct call c = keyed(longest, "{\"name\":\"k7\",\"role\":\"viewer\"}");
 
 	memset(longest, 'k', sizeof(longest));
@@ -801,6 +801,7 @@ int main(void)
 	tcase_add_test(t, test_malformed_keys);
 	suite_add_tcase(s, t);
 	status = unit_run(s);
+	db_close(db);
 	if (web_stop(&web))
 		status = 1;
 	return status;

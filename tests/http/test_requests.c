@@ -455,6 +455,7 @@ int main(void)
 	tcase_add_test(t, test_metrics);
 	suite_add_tcase(s, t);
 	status = unit_run(s);
+	db_close(db);
 	if (web_stop(&web))
 		status = 1;
 	return status;
