@@ -24,7 +24,8 @@ HELD_OUT = 0.4
 def digits(seed):
     """Images of 8 × 8 grey levels in 0…1 and their digits: to learn from, and held out."""
     data = load_digits()
-    return train_test_split(data.images / 16.0, data.target, test_size=HELD_OUT, random_state=seed, stratify=data.target)
+    images = data.images / 16.0
+    return train_test_split(images, data.target, test_size=HELD_OUT, random_state=seed, stratify=data.target)
 
 
 def shifted(images, labels):

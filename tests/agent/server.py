@@ -97,6 +97,7 @@ class Pool:
         self.result_verdict = {}        # job id → reason of a refusal
         self.cut = {}                   # route → replies to lose
         self.fail = {}                  # route → [status, …] to answer with first
+        self.storm = None               # a function → None, "before", "after" (the commit) or a status, for each request
         self.over = None                # 401 or 410 on every route
         self.agent_source = b""
         self.connections = 0
@@ -374,6 +375,11 @@ class Route(http.server.BaseHTTPRequestHandler):
         data = self.rfile.read(length)
         if len(data) < length:
             raise CutReply()                    # the agent was killed in the middle of its request
+        fate = pool.storm() if pool.storm else None
+        if fate == "before":
+            raise CutReply
+        if isinstance(fate, int):
+            raise Problem(fate, title="Storm")
         with pool.changed:
             body = data if route in ("logs", "agent") else json.loads(data)
             pool.calls.append((time.monotonic(), route, body))
@@ -399,6 +405,8 @@ class Route(http.server.BaseHTTPRequestHandler):
             if pool.cut.get(route) and (route != "claim" or answer["jobs"]):
                 pool.cut[route] -= 1
                 raise CutReply
+        if fate == "after":
+            raise CutReply
         return (204, None) if answer is None else (200, answer)
 
     def _authorize(self, token):

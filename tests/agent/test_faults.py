@@ -1,5 +1,6 @@
 """The network and the server at their worst: every job runs once, and what it left arrives whole."""
 import os
+import random
 import socket
 import threading
 import time
@@ -28,6 +29,22 @@ def test_lost_reply_repeats_nothing(pool, start, shared, route):
     assert job.deliveries == (3 if route == "claim" else 1)
     assert job.items == (3 if route == "results" else 1)
     assert pool.registrations == (3 if route == "auto-register" else 1)
+
+
+def test_storm_of_faults_loses_nothing_and_repeats_nothing(pool, start, shared):
+    dice = random.Random(7)
+    pool.storm = lambda: dice.choice([None] * 7 + ["before", "after", 503])
+    start(GPUPOOL_SLOTS="8", GPUPOOL_RETRY_SECONDS="0.02")
+    code = ("import os, sys\nos.open(os.path.join(%r, 'ran-%%s-%%d' %% (sys.argv[1], os.getpid())), os.O_CREAT)\n"
+            "for i in range(2000): print(i)\nopen(os.environ['GPUPOOL_OUT'] + '/a', 'w').write(sys.argv[1])\n"
+            "open(os.environ['GPUPOOL_RESULT'], 'w').write(sys.argv[1])\n") % shared
+    jobs = [pool.submit({"code": code, "args": [str(i)]}) for i in range(60)]
+    log = "".join("%d\n" % i for i in range(2000))
+    for i, job in enumerate(jobs):
+        item = pool.finish(job, 30)
+        assert item["state"] == "succeeded" and item["result"] == i
+        assert job.text == log and job.kept == {"a": str(i).encode()}
+    assert runs(shared) == len(jobs)
 
 
 def test_second_delivery_while_running_and_after_the_end_runs_nothing(pool, start, shared):

@@ -179,13 +179,15 @@ def test_exit_code_and_signal_are_reported(pool, start):
 
 
 def test_artifacts_keep_names_and_bytes(pool, start):
-    start()
+    agent = start()
+    before = resident_peak(agent.pid)
     job = pool.submit("import os\nos.chdir(os.environ['GPUPOOL_OUT'])\nos.makedirs('a/b')\n"
                       "open('a/b/c-1_2.txt', 'w').write('deep')\nopen('empty', 'w')\nopen('.hidden', 'w').write('h')\n"
-                      "open('big', 'wb').truncate(30 << 20)\n")
+                      "open('big', 'wb').truncate(100 << 20)\n")
     assert pool.finish(job)["state"] == "succeeded"
     assert {name: size for name, (size, _) in job.artifacts.items()} == \
-        {"a/b/c-1_2.txt": 4, "empty": 0, ".hidden": 1, "big": 30 << 20}
+        {"a/b/c-1_2.txt": 4, "empty": 0, ".hidden": 1, "big": 100 << 20}
+    assert resident_peak(agent.pid) - before < 24 << 20
     assert job.kept["a/b/c-1_2.txt"] == b"deep"
 
 
