@@ -79,8 +79,6 @@ void dev_dirs_close(struct dev *d);
 void dev_remember(struct dev *d, pid_t pid);
 /* Whom a service runs as. */
 struct identity dev_identity(const struct dev *d, enum service_id s);
-/* The user whose jobs' workers are numbered from. */
-uid_t dev_local_uid(const struct dev *d);
 /* An open log file STATE/log/NAME.log for appending, of that owner; -1 = failed. */
 int dev_log(struct dev *d, const char *name, struct owner o);
 

@@ -56,7 +56,7 @@ static const struct column attempt_columns[] = {
 };
 
 static const struct query_option filters[] = {
-	{"state", "state"}, {"type", "type"}, {"tag", "tag"}, {"name", "name"}, {"search", "search"}, {"worker", "workerId"}, {NULL, NULL},
+	{"state", "state"}, {"type", "type"}, {"tag", "tag"}, {"name", "name"}, {"search", "q"}, {"worker", "worker"}, {"owner", "owner"}, {NULL, NULL},
 };
 
 int cmd_jobs_list(struct cli *cli)
@@ -118,9 +118,9 @@ static int each(struct cli *cli, const char *verb, const char *done)
 	int code = EXIT_OK;
 
 	for (int i = 0; i < cli->arg_count; i++) {
-		cleanup_json struct json *body = json_object(), *job = NULL;
+		cleanup_json struct json *job = NULL;
 		struct error e = {0};
-		enum err err = rest_call(&cli->rest, "POST", cli_text(cli, PATH "/%s/%s", cli_segment(cli, cli->args[i]), verb), body, &job, &e);
+		enum err err = rest_call(&cli->rest, "POST", cli_text(cli, PATH "/%s/%s", cli_segment(cli, cli->args[i]), verb), NULL, &job, &e);
 
 		if (err) {
 			int failed = cli_fail(cli, err, &e);
@@ -149,7 +149,7 @@ static int cancel_many(struct cli *cli)
 	if (err)
 		return cli_fail(cli, err, &e);
 	if (!output_as_json(cli, reply))
-		printf("%lld cancelled\n", (long long)json_i64(reply, "cancelled", 0));
+		printf("%lld cancelled%s\n", (long long)json_i64(reply, "cancelled", 0), json_bool(reply, "more", false) ? ", and there are more" : "");
 	return EXIT_OK;
 }
 

@@ -135,16 +135,12 @@ int cmd_notebooks_edit(struct cli *cli)
 
 int cmd_notebooks_start(struct cli *cli)
 {
-	cleanup_json struct json *body = json_object();
-
-	return call(cli, "POST", path_of(cli, cli->args[0], "/start"), body);
+	return call(cli, "POST", path_of(cli, cli->args[0], "/start"), NULL);
 }
 
 int cmd_notebooks_stop(struct cli *cli)
 {
-	cleanup_json struct json *body = json_object();
-
-	return call(cli, "POST", path_of(cli, cli->args[0], "/stop"), body);
+	return call(cli, "POST", path_of(cli, cli->args[0], "/stop"), NULL);
 }
 
 int cmd_notebooks_delete(struct cli *cli)
@@ -163,16 +159,19 @@ int cmd_notebooks_delete(struct cli *cli)
 /* The line to paste on another machine; its token is good once. */
 int cmd_notebooks_line(struct cli *cli)
 {
-	cleanup_json struct json *body = json_object(), *reply = NULL;
+	cleanup_json struct json *reply = NULL;
 	struct error e = {0};
-	enum err err = rest_call(&cli->rest, "POST", path_of(cli, cli->args[0], "/enrolment"), body, &reply, &e);
+	enum err err = rest_call(&cli->rest, "POST", path_of(cli, cli->args[0], "/enrolment"), NULL, &reply, &e);
+	bool ask = cli_option(cli, "ask") != NULL;
 
 	if (err)
 		return cli_fail(cli, err, &e);
 	if (output_as_json(cli, reply))
 		return EXIT_OK;
-	output_text(cli, json_str(reply, "command"));
+	output_text(cli, json_str(reply, ask ? "command" : "commandWithToken"));
 	putchar('\n');
-	fprintf(stderr, "the token in it is good until %s, for one machine\n", json_cstr(reply, "expiresAt") ? json_cstr(reply, "expiresAt") : "it is used");
+	if (ask)
+		fprintf(stderr, "it asks for the token: %s\n", json_cstr(reply, "token") ? json_cstr(reply, "token") : "");
+	fprintf(stderr, "the token is good until %s, for one machine\n", json_cstr(reply, "expiresAt") ? json_cstr(reply, "expiresAt") : "it is used");
 	return EXIT_OK;
 }

@@ -13,8 +13,9 @@
 #include "cli/nginx_conf.h"
 #include "cli/output.h"
 #include "db/migrate.h"
-#include "domain/token.h"
+#include "domain/job_fsm.h"
 #include "domain/user.h"
+#include "domain/worker_fsm.h"
 
 static enum err open_database(struct cli *cli, int timeout_ms, struct db **ret, struct error *e)
 {
@@ -120,6 +121,20 @@ int cmd_nginx_conf(struct cli *cli)
 	if (err)
 		return cli_fail(cli, err, &e);
 	fwrite(text.ptr, 1, text.len, stdout);
+	return EXIT_OK;
+}
+
+/* ---- state machines ------------------------------------------------------- */
+
+int cmd_fsm(struct cli *cli)
+{
+	puts("```mermaid\nstateDiagram-v2\n    [*] --> queued");
+	for (size_t i = 0; i < job_edge_count; i++)
+		printf("    %s --> %s: %s\n", job_state_name(job_edges[i].from), job_state_name(job_edges[i].to), job_edges[i].why);
+	puts("```\n```mermaid\nstateDiagram-v2\n    [*] --> stopped");
+	for (size_t i = 0; i < worker_move_count; i++)
+		printf("    %s --> %s\n", worker_state_name(worker_moves[i].from), worker_state_name(worker_moves[i].to));
+	puts("```");
 	return EXIT_OK;
 }
 

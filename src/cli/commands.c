@@ -20,13 +20,18 @@ static const struct option notebook_edit[] = {
 	{"idle-stop", "DURATION", "stop when it had no job for this long", false},
 	END,
 };
+static const struct option notebook_line[] = {
+	{"ask", NULL, "a line that asks for the token, which is printed apart", false},
+	END,
+};
 static const struct option job_filters[] = {
 	{"state", "STATE", "queued, running, succeeded, failed, cancelled or timed_out", false},
 	{"type", "TYPE", "script, training or inference", false},
 	{"tag", "TAG", "that have this tag", false},
-	{"name", "NAME", "of exactly this name", false},
-	{"search", "TEXT", "whose name holds this", false},
+	{"name", "NAME", "whose name begins so", false},
+	{"search", "TEXT", "whose name, tags or id hold this", false},
 	{"worker", "ID", "that ran there", false},
+	{"owner", "ID", "of this person, for admins (everyone's)", false},
 	{"limit", "N", "at most so many, newest first (50)", false},
 	{"all", NULL, "all of them", false},
 	END,
@@ -35,9 +40,8 @@ static const struct option job_cancel[] = {
 	{"state", "STATE", "those in this state", false},
 	{"type", "TYPE", "those of this type", false},
 	{"tag", "TAG", "those with this tag", false},
-	{"name", "NAME", "those of exactly this name", false},
-	{"search", "TEXT", "those whose name holds this", false},
-	{"worker", "ID", "those of this worker", false},
+	{"name", "NAME", "those whose name begins so", false},
+	{"owner", "ID", "of this person, for admins (one's own)", false},
 	END,
 };
 static const struct option job_submit[] = {
@@ -151,6 +155,7 @@ const struct command commands[] = {
 	{"completion", "bash", 1, 1, 0, "Prints a completion script for the shell", NULL, cmd_completion},
 	{"dev", "", 0, 0, NEEDS_CONFIG, "Runs a whole private installation until Ctrl-C (`make run`)", NULL, cmd_dev},
 	{"doctor", "", 0, 0, NEEDS_SERVER | NO_TOKEN, "Checks the installation, and says what to change", doctor, cmd_doctor},
+	{"fsm", "", 0, 0, 0, "Prints the states of jobs and workers as Mermaid diagrams", NULL, cmd_fsm},
 	{"health", "", 0, 0, NEEDS_SERVER | NO_TOKEN, "Says whether the server is ready", NULL, cmd_health},
 	{"jobs artifacts", "ID [NAME…]", 1, -1, NEEDS_SERVER, "Lists a job's artifacts, or brings them here", job_artifacts, cmd_jobs_artifacts},
 	{"jobs attempts", "ID", 1, 1, NEEDS_SERVER, "Lists a job's attempts", NULL, cmd_jobs_attempts},
@@ -166,7 +171,7 @@ const struct command commands[] = {
 	{"notebooks add", "PROVIDER", 1, 1, NEEDS_SERVER, "Creates a worker and starts it", notebook_add, cmd_notebooks_add},
 	{"notebooks delete", "ID", 1, 1, NEEDS_SERVER, "Stops a worker and deletes it", NULL, cmd_notebooks_delete},
 	{"notebooks edit", "ID", 1, 1, NEEDS_SERVER, "Changes a worker", notebook_edit, cmd_notebooks_edit},
-	{"notebooks line", "ID", 1, 1, NEEDS_SERVER, "Prints the line that starts a manual worker on another machine", NULL, cmd_notebooks_line},
+	{"notebooks line", "ID", 1, 1, NEEDS_SERVER, "Prints the line that starts a manual worker on another machine", notebook_line, cmd_notebooks_line},
 	{"notebooks list", "", 0, 0, NEEDS_SERVER, "Lists workers", NULL, cmd_notebooks_list},
 	{"notebooks show", "ID", 1, 1, NEEDS_SERVER, "Shows a worker", NULL, cmd_notebooks_show},
 	{"notebooks start", "ID", 1, 1, NEEDS_SERVER, "Starts a worker", NULL, cmd_notebooks_start},

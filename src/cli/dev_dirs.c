@@ -28,7 +28,6 @@ enum {
 	GID_DATABASE = 60610, /* may reach PostgreSQL's socket */
 	GID_WEB = 60611,      /* may reach the FastCGI sockets */
 	GID_STORE = 60612,    /* may write artifacts */
-	LOCAL_STRIDE = 256,   /* users of jobs: so many an installation, by its port */
 };
 
 /* So short, since a socket's path has room for 107 bytes. */
@@ -81,13 +80,6 @@ struct identity dev_identity(const struct dev *d, enum service_id s)
 	case SERVICE_COUNT: break;
 	}
 	return IDENTITY_SELF;
-}
-
-uid_t dev_local_uid(const struct dev *d)
-{
-	if (!d->root)
-		return 0;
-	return (uid_t)d->config.local_uid + (uid_t)(d->config.port % 8) * LOCAL_STRIDE;
 }
 
 /* ---- leftovers ------------------------------------------------------------ */

@@ -77,9 +77,9 @@ static void say_local(struct dev *d, struct command *c)
 	word(c, "--providers=local");
 	word(c, "--stop-workers");
 	var(c, dev_text(d, "GPUPOOL_DATABASE=%s", dev_conninfo(d, "local")));
-	var(c, dev_text(d, "GPUPOOL_STATE=%s/local", d->data));
+	/* The whole of it, since that is what jobs may not see. */
+	var(c, dev_text(d, "GPUPOOL_STATE=%s", d->state));
 	var(c, dev_text(d, "GPUPOOL_LOCAL_DIR=%s/local", d->data));
-	var(c, dev_text(d, "GPUPOOL_LOCAL_UID=%u", (unsigned)dev_local_uid(d)));
 }
 
 static void say_nginx(struct dev *d, struct command *c)
