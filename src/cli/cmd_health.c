@@ -149,9 +149,12 @@ static enum err check_files(struct cli *cli, struct error *say)
 
 static enum err check_nginx(struct cli *cli, struct error *say)
 {
-	const char *path = cli_option(cli, "nginx") ? cli_option(cli, "nginx") : "/etc/nginx/nginx.conf";
-	long have = number_after(path, "worker_connections"), need = nginx_connections((long)cli->config.max_parked);
+	const char *path = cli_option(cli, "nginx");
+	long have, need = nginx_connections((long)cli->config.max_parked);
 
+	if (!path)
+		return error_set(say, ERR_NOT_FOUND, "not looked at: name its main configuration with --nginx");
+	have = number_after(path, "worker_connections");
 	if (have < 0)
 		return error_set(say, ERR_NOT_FOUND, "%s says nothing of worker_connections", path);
 	if (have < need)

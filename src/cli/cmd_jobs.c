@@ -46,11 +46,13 @@ static const struct column show_columns[] = {
 };
 
 static const struct column attempt_columns[] = {
+	{"RUN", "run", SHOW_TEXT},
 	{"ATTEMPT", "attempt", SHOW_TEXT},
 	{"OUTCOME", "outcome", SHOW_TEXT},
 	{"WORKER", "workerId", SHOW_TEXT},
 	{"STARTED", "startedAt", SHOW_TIME},
-	{"RAN", "runSeconds", SHOW_SECONDS},
+	{"ENDED", "endedAt", SHOW_TIME},
+	{"LOG", "logBytes", SHOW_BYTES},
 	{"ERROR", "error.message", SHOW_TEXT},
 	{NULL, NULL, SHOW_TEXT},
 };

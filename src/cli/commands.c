@@ -124,7 +124,7 @@ static const struct option audit_list[] = {
 };
 static const struct option doctor[] = {
 	{"local", NULL, "this machine is the server: check it too", false},
-	{"nginx", "FILE", "nginx's main configuration (/etc/nginx/nginx.conf)", false},
+	{"nginx", "FILE", "nginx's main configuration, such as /etc/nginx/nginx.conf", false},
 	END,
 };
 static const struct option migrate[] = {
