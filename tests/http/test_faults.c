@@ -1,4 +1,5 @@
 /* Faults: children killed, slow and malformed peers.  The service answers, and is back by itself. */
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -303,6 +304,97 @@ START_TEST(test_client_that_leaves)
 }
 END_TEST
 
+static int tcp_connect(int port)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to))) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* A port that was free a moment ago. */
+static int free_port(void)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(at);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+	close(fd);
+	return ntohs(at.sin_port);
+}
+
+static bool accepts(void *ctx)
+{
+	int fd = tcp_connect(*(int *)ctx);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+/* 200, or 0 when the connection was closed without an answer. */
+static int over_tcp(const char *peers)
+{
+	struct web w = {.processes = 1};
+	struct call c = {.path = "/healthz"};
+	cleanup_reply struct reply r = {0};
+	int port = free_port(), fd;
+
+	snprintf(w.dir, sizeof(w.dir), "%s", pg->dir);
+	snprintf(w.socket, sizeof(w.socket), "127.0.0.1:%d", port);
+	snprintf(w.database, sizeof(w.database), "%s", pg_conninfo(pg, "web", "gpupool"));
+	setenv("GPUPOOL_NGINX_PEERS", peers, 1);
+	web_spawn(&w, "api");
+	ck_assert(wait_for(accepts, &port, 10000));
+	fd = tcp_connect(port);
+	fcgi_send(fd, &c, false);
+	fcgi_receive(fd, &r);
+	close(fd);
+	ck_assert_int_eq(web_stop(&w), 0);
+	return r.status;
+}
+
+START_TEST(test_tcp_peers_outside_the_list_are_refused)
+{
+	ck_assert_int_eq(over_tcp("127.0.0.0/8"), 200);
+	ck_assert_int_eq(over_tcp(""), 200);
+	ck_assert_int_eq(over_tcp("192.0.2.0/24"), 0);
+}
+END_TEST
+
+START_TEST(test_wildcard_address_refuses_to_start)
+{
+	static const char *const addresses[] = {"0.0.0.0:9000", "[::]:9000", "*:9000"};
+
+	for (size_t i = 0; i < ARRAY_LEN(addresses); i++) {
+		struct web w = {.processes = 1};
+
+		snprintf(w.dir, sizeof(w.dir), "%s", pg->dir);
+		snprintf(w.socket, sizeof(w.socket), "%s", addresses[i]);
+		web_spawn(&w, "api");
+		ck_assert_int_eq(web_exit(&w), 1);
+	}
+}
+END_TEST
+
+START_TEST(test_public_address_without_tls_refuses_to_start)
+{
+	struct web w = {.processes = 1};
+
+	snprintf(w.dir, sizeof(w.dir), "%s", pg->dir);
+	snprintf(w.socket, sizeof(w.socket), "%s/socket", pg->dir);
+	setenv("GPUPOOL_PUBLIC_URL", "http://gpu.example.org", 1);
+	web_spawn(&w, "api");
+	ck_assert_int_eq(web_exit(&w), 1);
+}
+END_TEST
+
 START_TEST(test_second_server_on_the_same_socket_refuses)
 {
 	struct web w, second;
@@ -336,6 +428,9 @@ int main(void)
 	tcase_add_test(t, test_silent_peer_is_dropped);
 	tcase_add_test(t, test_garbage_peers);
 	tcase_add_test(t, test_client_that_leaves);
+	tcase_add_test(t, test_tcp_peers_outside_the_list_are_refused);
+	tcase_add_test(t, test_wildcard_address_refuses_to_start);
+	tcase_add_test(t, test_public_address_without_tls_refuses_to_start);
 	tcase_add_test(t, test_second_server_on_the_same_socket_refuses);
 	suite_add_tcase(s, t);
 	status = unit_run(s);
