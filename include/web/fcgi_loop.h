@@ -76,6 +76,8 @@ void fcgi_set_user(struct fcgi_call *c, void *user);
 void *fcgi_user(const struct fcgi_call *c);
 void fcgi_write(struct fcgi_call *c, struct str bytes);
 size_t fcgi_pending(const struct fcgi_call *c);
+/* While paused no more of the body is read; at most one buffer of it still comes. */
+void fcgi_pause(struct fcgi_call *c, bool paused);
 void fcgi_finish(struct fcgi_call *c); /* what was written leaves, then the end */
 void fcgi_drop(struct fcgi_call *c);   /* cuts the connection, so that the client sees a broken answer */
 

@@ -30,3 +30,33 @@ from (
   select i, null, id, user_id, null, csrf_key from l) x
 cross join lateral (select name, role, locale, active from users where id = x.user_id offset 0) u
 where u.active;
+
+-- name: event_head
+-- Where a stream begins that has seen nothing: what commits later comes after it.
+select pg_snapshot_xmin(pg_current_snapshot())::text xid;
+
+-- name: event_read
+-- Everybody's events after the cursor ($1 xid, $2 id), for all streams at once.  Ids are not in commit order, so
+-- only those below the snapshot's xmin are read: nothing can appear before them any more.
+select e.xid::text xid, e.id, e.owner_id, e.topic, e.what, array_to_json(e.subjects)::text subjects, e.data::text "data",
+  (extract(epoch from e.at) * 1000)::bigint at_ms
+from event e
+where (e.xid, e.id) > ($1::text::xid8, $2::bigint) and e.xid < pg_snapshot_xmin(pg_current_snapshot())
+  and e.at > now() - interval '1 day'
+order by e.xid, e.id limit 1000;
+
+-- name: event_replay
+-- $1 xid, $2 id, $3 owner (-1 = whoever): what a stream missed, at most 500 rows each, oldest first; then one row
+-- with topic null for each, whose xid is the snapshot's xmin.
+select t.i, e.xid, e.id, e.owner_id, e.topic, e.what, e.subjects, e.data, e.at_ms
+from unnest($1::text[], $2::bigint[], $3::bigint[]) with ordinality t(xid, id, owner, i)
+cross join lateral (
+  (select e.xid::text xid, e.id, e.owner_id, e.topic, e.what, array_to_json(e.subjects)::text subjects, e.data::text "data",
+     (extract(epoch from e.at) * 1000)::bigint at_ms
+   from event e
+   where (e.xid, e.id) > (t.xid::xid8, t.id) and e.xid < pg_snapshot_xmin(pg_current_snapshot())
+     and e.at > now() - interval '1 day' and (e.owner_id = t.owner or t.owner = -1)
+   order by e.xid, e.id limit 500)
+  union all
+  select pg_snapshot_xmin(pg_current_snapshot())::text, 0, 0, null, null, null, null, 0) e
+order by t.i, e.topic is null, e.xid::xid8, e.id;

@@ -215,7 +215,7 @@ select 'l', null, up.id, up.session_id, null, null, null, null, null, null, up.l
 
 -- name: result_take
 -- $1 [{i, hash}] agents, $2 [{i, n, id, lease, state, result, error}] what they report, $3 seconds until the first retry.
--- Rows of kind a: agents that exist; of kind r: one verdict a job: accepted, cancelled, stale, unknown.
+-- Rows of kind a: agents that exist; of kind r: one verdict a lease: accepted, cancelled, stale, unknown.
 -- A release (6) uses up no attempt; a failure returns to the queue only where the job asked for it.
 with a as (
   select * from jsonb_to_recordset($1::jsonb) t(i int, hash text)),
@@ -224,10 +224,10 @@ s as materialized (
   from a cross join lateral (
     select id, state, worker_id from session where token_hash = decode(a.hash, 'hex') offset 0) s),
 r as materialized (
-  select distinct on (t.id) t.id, t.lease, t.state, t.result, t.error, s.id session_id
+  select distinct on (t.id, t.lease) t.id, t.lease, t.state, t.result, t.error, s.id session_id
   from jsonb_to_recordset($2::jsonb) t(i int, n int, id bigint, lease uuid, state smallint, result jsonb, error jsonb)
   join s on s.i = t.i and s.state <> 'ended'
-  order by t.id, t.n),
+  order by t.id, t.lease, t.n),
 ok as materialized (
   select l.*, r.state reported_state, r.result, r.error,
     case when r.state in (3, 4) and l.attempt < l.max_attempts then (

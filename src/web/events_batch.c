@@ -298,7 +298,7 @@ static void expire(struct batch *b)
 
 	error_set(&e, ERR_UNAVAILABLE, "The database cannot be reached; try again.");
 	while (*p)
-		if ((*p)->until <= now) {
+		if ((*p)->until < now) {
 			struct batch_item *i = unlink_item(b, p);
 
 			b->kind->failed(b, i, ERR_UNAVAILABLE, &e);

@@ -358,7 +358,7 @@ static void fold_due(void *ctx)
 {
 	struct broker *k = ctx;
 
-	if (batch_quiet(&k->fold) && !batch_add(&k->fold, &k->fold_item, 0))
+	if (batch_quiet(&k->fold) && !batch_add(&k->fold, &k->fold_item, BATCH_WAIT_MS))
 		broker_fold_soon(k);
 }
 

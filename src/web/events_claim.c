@@ -649,7 +649,7 @@ static void claims_tick(struct events *ev)
 
 	peers_each(c, expire_claims, c);
 	drop_old_peers(c);
-	if (++c->ticks % WATCH_TICKS == 0 && c->parked && batch_quiet(&c->watch) && !batch_add(&c->watch, &c->watch_item, 0))
+	if (++c->ticks % WATCH_TICKS == 0 && c->parked && batch_quiet(&c->watch) && !batch_add(&c->watch, &c->watch_item, BATCH_WAIT_MS))
 		log_warn("claim.watch", "too much waits");
 	broker_tick(c->broker);
 }

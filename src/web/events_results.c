@@ -85,16 +85,19 @@ static void bind_results(struct batch *b, struct arg *args)
 
 /* ---- answering ---- */
 
+enum { UUID_TEXT = 36 };
+
 struct verdict {
 	int64_t id;
+	const char *lease; /* UUID_TEXT characters */
 	int row;
 };
 
-static int by_id(const void *a, const void *b)
+static int by_lease(const void *a, const void *b)
 {
-	int64_t x = ((const struct verdict *)a)->id, y = ((const struct verdict *)b)->id;
+	const struct verdict *x = a, *y = b;
 
-	return x < y ? -1 : x > y;
+	return x->id != y->id ? (x->id < y->id ? -1 : 1) : memcmp(x->lease, y->lease, UUID_TEXT);
 }
 
 struct judged {
@@ -120,14 +123,14 @@ static void sort_verdicts(struct judged *j, int agents)
 			j->agents[row_i64(j->rows, row, "i")] = row;
 			continue;
 		}
-		j->verdicts[j->count++] = (struct verdict){row_i64(j->rows, row, "id"), row};
+		j->verdicts[j->count++] = 
+			(struct verdict){row_i64(j->rows, row, "id"), row_cstr(j->rows, row, "lease"), row};
 		j->released |= row_i64(j->rows, row, "worker_id") != 0;
 	}
-	qsort(j->verdicts, j->count, sizeof(*j->verdicts), by_id);
+	qsort(j->verdicts, j->count, sizeof(*j->verdicts), by_lease);
 }
 
-/* A second report of one job in the same batch gets the first one's verdict, if it
- * speaks of the same lease. */
+/* The same report twice in one batch has one verdict. */
 static const char *verdict_of(const struct judged *j, const struct json *item)
 {
 	struct verdict key = {0}, *v;
@@ -135,10 +138,9 @@ static const char *verdict_of(const struct judged *j, const struct json *item)
 
 	if (!agent_names_lease(item, &key.id, &lease))
 		return "invalid";
-	v = bsearch(&key, j->verdicts, j->count, sizeof(key), by_id);
-	if (!v || !str_eq(lease, row_str(j->rows, v->row, "lease")))
-		return "stale";
-	return row_cstr(j->rows, v->row, "verdict");
+	key.lease = lease.ptr;
+	v = bsearch(&key, j->verdicts, j->count, sizeof(key), by_lease);
+	return v ? row_cstr(j->rows, v->row, "verdict") : "stale";
 }
 
 static void add_answer(struct buf *b, const struct json *item, const char *verdict)

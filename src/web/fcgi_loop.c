@@ -52,6 +52,7 @@ struct fcgi_call {
 	bool lent;     /* the handler holds the call */
 	bool closing;  /* close when the output has left */
 	bool dirty;
+	bool paused;   /* input is not read */
 	bool began;    /* the BEGIN record at hand was let in */
 	uint16_t id;
 
@@ -124,6 +125,22 @@ static void add_end(struct fcgi_call *c, unsigned id, int protocol_status)
 size_t fcgi_pending(const struct fcgi_call *c)
 {
 	return c->out.len - c->sent;
+}
+
+/* What is watched follows from the connection's state; false: it was closed. */
+static bool watch(struct fcgi_call *c, bool output)
+{
+	uint32_t events = (c->paused ? 0u : EPOLLIN) | (output ? EPOLLOUT : 0u);
+
+	return events == c->watch.events || loop_watch(c->server->loop, &c->watch, c->watch.fd, events);
+}
+
+void fcgi_pause(struct fcgi_call *c, bool paused)
+{
+	c->paused = paused;
+	c->deadline = paused ? INT64_MAX : loop_now(c->server->loop) + c->server->limits->body_ms;
+	if (!watch(c, c->watch.events & EPOLLOUT))
+		mark_dirty(c); /* found out there */
 }
 
 void fcgi_write(struct fcgi_call *c, struct str bytes)
@@ -206,6 +223,7 @@ void fcgi_finish(struct fcgi_call *c)
 	add_end(c, c->id, FCGI_REQUEST_COMPLETE);
 	if (!c->keep || c->server->draining)
 		c->closing = true;
+	c->paused = false;
 	enter(c, c->state == ANSWER ? WAIT : SKIP);
 }
 
@@ -407,7 +425,7 @@ static void read_input(struct fcgi_call *c)
 {
 	struct fcgi_server *s = c->server;
 
-	for (int i = 0; i < READS_A_TURN && !is_closed(c); i++) {
+	for (int i = 0; i < READS_A_TURN && !is_closed(c) && !c->paused; i++) {
 		ssize_t n = recv(c->watch.fd, s->input, sizeof(s->input), 0);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -433,7 +451,7 @@ static void all_left(struct fcgi_call *c)
 		close_conn(c);
 		return;
 	}
-	if (c->watch.events & EPOLLOUT && !loop_watch(c->server->loop, &c->watch, c->watch.fd, EPOLLIN)) {
+	if (!watch(c, false)) {
 		close_conn(c);
 		return;
 	}
@@ -461,7 +479,7 @@ static void flush(struct fcgi_call *c)
 		}
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0 && errno == EAGAIN && loop_watch(c->server->loop, &c->watch, c->watch.fd, EPOLLIN | EPOLLOUT)) {
+		if (n < 0 && errno == EAGAIN && watch(c, true)) {
 			/* What has left need not stay: a stream may never drain whole. */
 			buf_consume(&c->out, c->sent);
 			c->sent = 0;
@@ -502,7 +520,11 @@ static void conn_ready(void *ctx, uint32_t events)
 
 	if (events & EPOLLOUT)
 		flush(c);
-	if (!is_closed(c) && events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+	if (is_closed(c))
+		return;
+	if (c->paused && events & (EPOLLHUP | EPOLLERR))
+		close_conn(c);
+	else if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 		read_input(c);
 }
 

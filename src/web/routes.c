@@ -13,6 +13,7 @@
 #define NOTHING BODY_NONE, 0
 #define JSON(max) BODY_JSON, max
 #define FORM(max) BODY_FORM, max
+#define BYTES(max) BODY_BYTES, max
 
 const struct route routes[] = {
 	/* ---- state of the service ---- */
@@ -122,6 +123,19 @@ const struct route routes[] = {
 	 .body = results_body, .flags = ROUTE_LENIENT, .summary = "Reports what became of jobs."},
 	{EVENTS(POST, "/api/gpu/workers/:id/goodbye", "agents.goodbye"), AUTH_SESSION, PERM_NONE, JSON(KiB(128)), .async = events_goodbye,
 	 .body = goodbye_body, .flags = ROUTE_LENIENT, .success = 204, .summary = "Ends the session at once."},
+	{EVENTS(POST, "/api/gpu/jobs/:id/logs", "agents.log"), AUTH_SESSION, PERM_NONE, BYTES(KiB(256)), .async = events_log_append,
+	 .query = log_append_query, .flags = ROUTE_LENIENT, .summary = "Appends to the log of an attempt."},
+	{EVENTS(PUT, "/api/gpu/jobs/:id/artifacts/:name*", "agents.artifact"), AUTH_SESSION, PERM_NONE, BYTES((size_t)1 << 40),
+	 .async = events_artifact_put, .query = artifact_put_query, .flags = ROUTE_LENIENT | ROUTE_STREAM, .success = 201,
+	 .summary = "Stores a file of a job."},
+
+	/* ---- what waits and streams: people ---- */
+	{EVENTS(GET, "/api/gpu/events", "events.stream"), AUTH_ANY, PERM_READ, NOTHING, .async = events_stream_get,
+	 .query = events_stream_query, .flags = ROUTE_STREAM, .summary = "What happens, as server-sent events; Last-Event-ID resumes."},
+	{EVENTS(GET, "/api/gpu/jobs/:id/logs", "jobs.logs"), AUTH_ANY, PERM_READ, NOTHING, .async = events_log_read,
+	 .query = log_read_query, .flags = ROUTE_STREAM, .summary = "The log of an attempt as text; followed with Accept: text/event-stream."},
+	{EVENTS(GET, "/api/gpu/jobs/:id/artifacts/:name*", "artifacts.get"), AUTH_ANY, PERM_READ, NOTHING, .async = events_artifact_get,
+	 .summary = "A file of a job."},
 
 	/* ---- pages ---- */
 	{API(GET, "/admin/sign-in", "page.signin"), AUTH_NONE, PERM_NONE, NOTHING, signin_page, .query = signin_page_query,

@@ -1,6 +1,7 @@
 /* The events process over its socket: the way of agents from enrolment to goodbye. */
 #include <check.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/crypto.h"
@@ -174,6 +175,569 @@ START_TEST(test_main_flow)
 }
 END_TEST
 
+
+/* One token, one instance; what is over is over. */
+START_TEST(test_enrolment)
+{
+	struct agent a = {0};
+	char first[CRYPTO_TOKEN_TEXT];
+
+	open_rig();
+	new_session(&a, r.account, "{}", 1);
+	ck_assert_int_eq(enrol(&a, "instance-1", 1), 200);
+	memcpy(first, a.token, sizeof(first));
+	ck_assert_int_eq(enrol(&a, "instance-2", 1), 409);
+	ck_assert_int_eq(enrol(&a, "instance-1", 1), 200);
+	ck_assert_str_ne(first, a.token);
+	ck_assert_int_eq(fc_call(&a.c, "POST", world_text(r.w, "%s/claim", a.base), first, "{\"waitSeconds\":0}"), 401);
+	ck_assert_int_eq(world_int(r.w, "select count(*) from session where got @> '{gpu,T4,TeslaT4,NvidiaTeslaT4}' and gpu_memory = 16000000000 "
+					"and slots = 1 and token_hash is not null and registered_at is not null"), 1);
+	world_sql(r.w, "update worker set desired = 'stopped'");
+	ck_assert_int_eq(enrol(&a, "instance-1", 1), 410);
+	ck_assert_int_eq(fc_call(&a.c, "POST", "/api/gpu/workers/auto-register", "gpe_nobody",
+				 "{\"instance\":\"instance-1\",\"agent\":\"1\",\"protocol\":1,\"capabilities\":{}}"), 401);
+	ck_assert_int_eq(fc_call(&a.c, "POST", "/api/gpu/workers/auto-register", a.enrol, "{\"instance\":\"instance-1\"}"), 400);
+	ck_assert_int_eq(fc_call(&a.c, "POST", "/api/gpu/workers/auto-register", NULL, "{}"), 401);
+	/* A token that nobody used in time. */
+	new_session(&a, r.account, "{}", 1);
+	world_sql(r.w, "update session set enrol_until = now() - interval '1 second' where id = %lld", (long long)a.session);
+	ck_assert_int_eq(enrol(&a, "instance-1", 1), 410);
+	fc_close(&a.c);
+	close_rig();
+}
+END_TEST
+
+/* A parked claim is woken by a submission at once, and empty when its time is up. */
+START_TEST(test_claims_park)
+{
+	struct agent a = {0}, b = {0};
+	int64_t before;
+
+	open_rig();
+	agent_start(&a, r.account, 1);
+	agent_start(&b, r.account, 1);
+	before = clock_ms();
+	ck_assert_uint_eq(json_len(claim(&a, 1, 1, "")), 0);
+	ck_assert_int_ge(clock_ms() - before, 900);
+	say_claim(&a, &a.c, 1, 20, "");
+	say_claim(&b, &b.c, 1, 20, "");
+	ck_assert(!fc_read(&a.c, 300));
+	before = clock_ms();
+	submit("");
+	pg_sql(r.w->web, "notify gpupool_jobs", NULL);
+	submit("");
+	ck_assert(fc_read(&a.c, 3000) && fc_read(&b.c, 3000));
+	ck_assert_int_le(clock_ms() - before, 1000);
+	ck_assert_uint_eq(json_len(json_get(a.c.json, "jobs")), 1);
+	ck_assert_uint_eq(json_len(json_get(b.c.json, "jobs")), 1);
+	fc_close(&a.c);
+	fc_close(&b.c);
+	close_rig();
+}
+END_TEST
+
+/* The reply was lost: what is held and not named comes again, with the same lease. */
+START_TEST(test_lost_reply)
+{
+	struct agent a = {0};
+	const char *lease, *quoted;
+	const struct json *jobs;
+
+	open_rig();
+	agent_start(&a, r.account, 2);
+	submit("");
+	lease = keep(json_at(claim(&a, 1, 5, ""), 0), "lease");
+	jobs = claim(&a, 1, 5, "");
+	ck_assert_uint_eq(json_len(jobs), 1);
+	ck_assert_str_eq(json_cstr(json_at(jobs, 0), "lease"), lease);
+	ck_assert_int_eq(json_i64(json_at(jobs, 0), "attempt", 0), 1);
+	quoted = world_text(r.w, "\"%s\"", lease);
+	ck_assert_uint_eq(json_len(claim(&a, 1, 0, quoted)), 0);
+	/* The peer of a parked claim dies: its slots are not used up. */
+	say_claim(&a, &a.c, 1, 20, quoted);
+	ck_assert(!fc_read(&a.c, 100));
+	fc_close(&a.c);
+	fc_open(&a.c, r.p.socket);
+	submit("");
+	jobs = claim(&a, 1, 5, quoted);
+	ck_assert_uint_eq(json_len(jobs), 1);
+	ck_assert_str_ne(json_cstr(json_at(jobs, 0), "lease"), lease);
+	fc_close(&a.c);
+	close_rig();
+}
+END_TEST
+
+static const char *first_order(const struct json *answer, const char *key)
+{
+	const char *s = json_cstr(json_path(answer, "orders.0"), key);
+
+	return s ? s : "";
+}
+
+/* A cancel reaches the agent at once, and the job stays cancelled whatever it reports. */
+START_TEST(test_cancel_order)
+{
+	struct agent a = {0};
+	struct fc park;
+	const char *id, *lease;
+	const struct json *j;
+	int64_t job, before;
+	struct job_ended ended;
+	struct error e;
+
+	open_rig();
+	agent_start(&a, r.account, 1);
+	job = submit("");
+	j = json_at(claim(&a, 1, 5, ""), 0);
+	id = keep(j, "jobId");
+	lease = keep(j, "lease");
+	fc_open(&park, r.p.socket);
+	say_claim(&a, &park, 0, 25, world_text(r.w, "\"%s\"", lease));
+	ck_assert(!fc_read(&park, 200));
+	before = clock_ms();
+	ck_assert_int_eq(job_cancel(r.w->web, &r.ann, &job, 1, &ended, &e), OK);
+	/* No hint: the poll must find it. */
+	ck_assert(fc_read(&park, 3000));
+	ck_assert_int_le(clock_ms() - before, 2000);
+	ck_assert_str_eq(first_order(park.json, "order"), "cancel");
+	ck_assert_str_eq(first_order(park.json, "lease"), lease);
+	ck_assert_str_eq(first_order(park.json, "jobId"), id);
+	/* Told a moment ago: the next claim parks, and does not spin. */
+	say_claim(&a, &park, 0, 1, world_text(r.w, "\"%s\"", lease));
+	ck_assert(fc_read(&park, 5000));
+	ck_assert_uint_eq(json_len(json_get(park.json, "orders")), 0);
+	/* It fills its slot until the agent says that it is gone. */
+	submit("");
+	say_claim(&a, &park, 1, 1, world_text(r.w, "\"%s\"", lease));
+	ck_assert(fc_read(&park, 5000));
+	ck_assert_uint_eq(json_len(json_get(park.json, "jobs")), 0);
+	ck_assert_str_eq(report(&a, id, lease, "cancelled"), "cancelled");
+	ck_assert_str_eq(report(&a, id, lease, "succeeded"), "cancelled");
+	ck_assert_int_eq(world_int(r.w, "select count(*) from job_ending"), 0);
+	ck_assert_int_eq(world_state(r.w, job), JOB_CANCELLED);
+	ck_assert_uint_eq(json_len(claim(&a, 1, 5, "")), 1);
+	fc_close(&park);
+	fc_close(&a.c);
+	close_rig();
+}
+END_TEST
+
+/* Orders that come from the worker's row wake the parked claim by a hint, at once. */
+START_TEST(test_stop_order_and_end)
+{
+	struct agent a = {0};
+	int64_t before;
+
+	open_rig();
+	agent_start(&a, r.account, 1);
+	say_claim(&a, &a.c, 1, 25, "");
+	ck_assert(!fc_read(&a.c, 300));
+	before = clock_ms();
+	world_sql(r.w, "update worker set desired = 'stopped'");
+	world_sql(r.w, "notify gpupool_orders, '%lld'", (long long)a.worker);
+	ck_assert(fc_read(&a.c, 2000));
+	ck_assert_int_le(clock_ms() - before, 500);
+	ck_assert_str_eq(first_order(a.c.json, "order"), "stop");
+	/* A worker that is to stop gets no more work. */
+	submit("");
+	ck_assert_uint_eq(json_len(claim(&a, 1, 1, "")), 0);
+	say_claim(&a, &a.c, 1, 25, "");
+	ck_assert(!fc_read(&a.c, 100));
+	world_sql(r.w, "update session set state = 'ended', ended_at = now() where id = %lld", (long long)a.session);
+	ck_assert(fc_read(&a.c, 3000));
+	ck_assert_int_eq(a.c.status, 410);
+	ck_assert_int_eq(fc_call(&a.c, "POST", world_text(r.w, "%s/heartbeat", a.base), a.token, "{\"jobs\":[]}"), 410);
+	ck_assert_int_eq(fc_call(&a.c, "POST", world_text(r.w, "%s/results", a.base), a.token, "{\"results\":[]}"), 410);
+	fc_close(&a.c);
+	close_rig();
+}
+END_TEST
+
+/* Items are judged one by one. */
+START_TEST(test_result_items)
+{
+	struct agent a = {0};
+	const struct json *j;
+	const char *id, *lease;
+	/* NULL = accepted, whatever stands beside it */
+	static const char *const reasons[] = {"invalid", "invalid", "unknown", "stale", "invalid", NULL, "invalid"};
+
+	open_rig();
+	agent_start(&a, r.account, 4);
+	submit("");
+	j = json_at(claim(&a, 1, 5, ""), 0);
+	id = keep(j, "jobId");
+	lease = keep(j, "lease");
+	j = post(&a, "results",
+		 world_text(r.w,
+			    "{\"results\":[{\"jobId\":\"x\",\"lease\":\"%s\",\"state\":\"succeeded\"},7,"
+			    "{\"jobId\":\"12345\",\"lease\":\"%s\",\"state\":\"succeeded\"},"
+			    "{\"jobId\":\"%s\",\"lease\":\"00000000-0000-4000-8000-000000000000\",\"state\":\"failed\"},"
+			    "{\"jobId\":\"%s\",\"lease\":\"%s\",\"state\":\"dancing\"},"
+			    "{\"jobId\":\"%s\",\"lease\":\"%s\",\"state\":\"succeeded\",\"result\":[1,\"\\u00e9\",null]},"
+			    "{\"jobId\":\"%s\",\"lease\":\"%s\",\"state\":\"failed\",\"error\":5}]}",
+			    lease, lease, id, id, lease, id, lease, id, lease));
+	for (size_t i = 0; i < ARRAY_LEN(reasons); i++) {
+		const struct json *item = json_at(json_get(j, "results"), i);
+
+		ck_assert_int_eq(json_bool(item, "accepted", false), reasons[i] == NULL);
+		if (reasons[i])
+			ck_assert_str_eq(json_cstr(item, "reason"), reasons[i]);
+	}
+	ck_assert_int_eq(world_int(r.w, "select count(*) from job_done where state = 2 and result = '[1, \"é\", null]'"), 1);
+	ck_assert_str_eq(report(&a, id, "00000000-0000-4000-8000-000000000000", "failed"), "stale");
+	ck_assert_int_eq(fc_call(&a.c, "POST", world_text(r.w, "%s/results", a.base), a.token, "{\"results\":{}}"), 400);
+	ck_assert_int_eq(fc_call(&a.c, "POST", world_text(r.w, "%s/results", a.base), "gps_nobody", "{\"results\":[]}"), 401);
+	fc_close(&a.c);
+	close_rig();
+}
+END_TEST
+
+/* Released uses up no attempt; a failure returns only where it was asked for. */
+START_TEST(test_returns)
+{
+	struct agent a = {0};
+	const struct json *j;
+	int64_t job, plain;
+
+	open_rig();
+	agent_start(&a, r.account, 1);
+	job = submit(",'retryOn':['error'],'maxAttempts':2");
+	j = json_at(claim(&a, 1, 5, ""), 0);
+	ck_assert_str_eq(report(&a, keep(j, "jobId"), keep(j, "lease"), "released"), "accepted");
+	ck_assert_int_eq(world_state(r.w, job), JOB_QUEUED);
+	j = json_at(claim(&a, 1, 5, ""), 0);
+	ck_assert_int_eq(json_i64(j, "attempt", 0), 1);
+	ck_assert_str_eq(report(&a, keep(j, "jobId"), keep(j, "lease"), "failed"), "accepted");
+	ck_assert_int_eq(world_int(r.w, "select count(*) from job_delayed where why = 'retry_backoff' and attempt = 1 and run = 2"), 1);
+	ck_assert_int_eq(world_int(r.w, "select count(*) from job_attempt"), 2);
+	world_sql(r.w, "with d as (delete from job_delayed returning *), l as (insert into lane_delta select lane, 1 from d) "
+		       "insert into job_ready select lane, id, owner_id, attempt, run, max_attempts from d");
+	j = json_at(claim(&a, 1, 5, ""), 0);
+	ck_assert_int_eq(json_i64(j, "attempt", 0), 2);
+	ck_assert_str_eq(report(&a, keep(j, "jobId"), keep(j, "lease"), "failed"), "accepted");
+	ck_assert_int_eq(world_state(r.w, job), JOB_FAILED);
+	plain = submit("");
+	j = json_at(claim(&a, 1, 5, ""), 0);
+	ck_assert_str_eq(report(&a, keep(j, "jobId"), keep(j, "lease"), "timed_out"), "accepted");
+	ck_assert_int_eq(world_state(r.w, plain), JOB_TIMED_OUT);
+	ck_assert_int_eq(world_int(r.w, "select coalesce(sum(succeeded * 1000 + failed), 0) from (select succeeded, failed from worker_delta "
+					"union all select succeeded, failed from worker_tally) x"), 2);
+	fc_close(&a.c);
+	close_rig();
+}
+END_TEST
+
+/* Whose account is not shared runs nobody else's jobs. */
+START_TEST(test_not_shared)
+{
+	struct agent a = {0}, b = {0};
+	struct principal bob;
+
+	open_rig();
+	bob = world_user(r.w, "bob", ROLE_OPERATOR);
+	agent_start(&a, r.account, 1);
+	agent_start(&b, world_account(r.w, bob.user_id, "manual", "all", 0), 1);
+	say_claim(&a, &a.c, 1, 2, "");
+	world_submit(r.w, &bob, "{'type':'script','payload':{'code':'1'}}");
+	ck_assert(fc_read(&a.c, 5000));
+	ck_assert_uint_eq(json_len(json_get(a.c.json, "jobs")), 0);
+	ck_assert_uint_eq(json_len(claim(&b, 1, 5, "")), 1);
+	submit("");
+	world_sql(r.w, "update account set sharing = 'all'");
+	world_sql(r.w, "delete from job_lease");
+	ck_assert_uint_eq(json_len(claim(&b, 1, 5, "")), 1);
+	fc_close(&a.c);
+	fc_close(&b.c);
+	close_rig();
+}
+END_TEST
+
+/* ---- logs ---- */
+
+static int append(struct agent *a, const char *id, const char *lease, long long offset, const char *text)
+{
+	struct fc_request q = {.method = "POST", .uri = world_text(r.w, "/api/gpu/jobs/%s/logs?lease=%s&offset=%lld", id, lease, offset),
+			       .bearer = a->token, .body = str_of(text), .content_type = "application/octet-stream"};
+
+	fc_send(&a->c, &q);
+	ck_assert(fc_read(&a->c, 10000));
+	return a->c.status;
+}
+
+static const char *person_token(const struct principal *p)
+{
+	char token[CRYPTO_TOKEN_TEXT], hex[2 * CRYPTO_HASH + 1];
+	uint8_t hash[CRYPTO_HASH];
+
+	crypto_token("gpt", token);
+	crypto_hash(str_of(token), hash);
+	crypto_hex(hash, sizeof(hash), hex);
+	world_sql(r.w, "insert into api_token(user_id, name, token_hash, scopes) values (%lld, 't', '\\x%s', '{read}')",
+		  (long long)p->user_id, hex);
+	return world_text(r.w, "%s", token);
+}
+
+static void small_log(struct config *c)
+{
+	quick(c);
+	c->max_log = 1024;
+}
+
+START_TEST(test_logs)
+{
+	struct agent a = {0};
+	struct principal bob;
+	const char *id, *lease, *mine, *logs;
+	const struct json *j;
+	char big[1500];
+	struct fc c;
+
+	open_rig();
+	events_process_stop(&r.p);
+	events_process_start(&r.p, pg->dir, pg_conninfo(pg, "events", r.w->name), small_log);
+	bob = world_user(r.w, "bob", ROLE_OPERATOR);
+	mine = person_token(&r.ann);
+	agent_start(&a, r.account, 1);
+	submit("");
+	j = json_at(claim(&a, 1, 5, ""), 0);
+	id = keep(j, "jobId");
+	lease = keep(j, "lease");
+	logs = world_text(r.w, "/api/gpu/jobs/%s/logs", id);
+	fc_open(&c, r.p.socket);
+	ck_assert_int_eq(fc_call(&c, "GET", logs, mine, NULL), 200);
+	ck_assert_uint_eq(c.body.len, 0);
+	ck_assert_int_eq(append(&a, id, lease, 0, "hello "), 200);
+	ck_assert_int_eq(json_i64(a.c.json, "length", 0), 6);
+	ck_assert_int_eq(append(&a, id, lease, 0, "hello "), 200); /* a repeat */
+	ck_assert_int_eq(json_i64(a.c.json, "length", 0), 6);
+	ck_assert_int_eq(append(&a, id, lease, 3, "lo world"), 200); /* an overlap */
+	ck_assert_int_eq(json_i64(a.c.json, "length", 0), 11);
+	ck_assert_int_eq(append(&a, id, lease, 20, "gap"), 409);
+	ck_assert_int_eq(json_i64(a.c.json, "expectedOffset", 0), 11);
+	ck_assert_int_eq(append(&a, id, "00000000-0000-4000-8000-000000000000", 11, "x"), 410);
+	ck_assert_int_eq(append(&a, id, lease, 11, "\xff\xc3"), 200);
+	ck_assert_int_eq(fc_call(&c, "GET", logs, mine, NULL), 200);
+	ck_assert_msg(str_eqz(c.body, "hello world\xef\xbf\xbd"), "%.*s", STR_ARG(c.body)); /* the begun character waits */
+	ck_assert(strstr(c.out.ptr, "Gpupool-Next-Offset: 12\r\n"));
+	ck_assert(strstr(c.out.ptr, "nosniff"));
+	ck_assert_int_eq(append(&a, id, lease, 13, "\xa9\n"), 200);
+	ck_assert_int_eq(fc_call(&c, "GET", world_text(r.w, "%s?offset=12", logs), mine, NULL), 200);
+	ck_assert(str_eqz(c.body, "\xc3\xa9\n"));
+	ck_assert_int_eq(fc_call(&c, "GET", logs, person_token(&bob), NULL), 404);
+	ck_assert_int_eq(fc_call(&c, "GET", logs, NULL, NULL), 401);
+	ck_assert_int_eq(fc_call(&c, "GET", world_text(r.w, "%s?attempt=2", logs), mine, NULL), 200);
+	ck_assert_uint_eq(c.body.len, 0);
+	memset(big, 'x', sizeof(big) - 1);
+	big[sizeof(big) - 1] = '\0';
+	ck_assert_int_eq(append(&a, id, lease, 15, big), 200);
+	ck_assert(json_bool(a.c.json, "full", false));
+	ck_assert_int_eq(append(&a, id, lease, 5000, "more"), 200);
+	ck_assert(json_bool(a.c.json, "full", false));
+	ck_assert_int_eq(fc_call(&c, "GET", logs, mine, NULL), 200);
+	ck_assert(strstr(c.body.ptr, "reached its limit"));
+	ck_assert_uint_lt(c.body.len, 1100);
+	fc_close(&c);
+	fc_close(&a.c);
+	close_rig();
+}
+END_TEST
+
+START_TEST(test_log_is_followed)
+{
+	struct agent a = {0};
+	const char *id, *lease, *mine;
+	const struct json *j;
+	struct fc c;
+	struct fc_request q;
+
+	open_rig();
+	mine = person_token(&r.ann);
+	agent_start(&a, r.account, 1);
+	q = (struct fc_request){.method = "GET", .bearer = mine, .accept = "text/event-stream"};
+	q.uri = world_text(r.w, "/api/gpu/jobs/%lld/logs", (long long)submit(""));
+	fc_open(&c, r.p.socket);
+	fc_send(&c, &q); /* before it begins */
+	ck_assert(fc_read_until(&c, "text/event-stream", 3000));
+	j = json_at(claim(&a, 1, 5, ""), 0);
+	id = keep(j, "jobId");
+	lease = keep(j, "lease");
+	ck_assert_int_eq(append(&a, id, lease, 0, "one\n\xc3"), 200);
+	ck_assert(fc_read_until(&c, "id: 4\ndata: {\"offset\":0,\"next\":4,\"text\":\"one\\n\"}\n\n", 3000));
+	ck_assert_int_eq(append(&a, id, lease, 5, "\xa9 two"), 200);
+	ck_assert(fc_read_until(&c, "id: 10\ndata: {\"offset\":4,\"next\":10,\"text\":\"\xc3\xa9 two\"}\n\n", 3000));
+	ck_assert_str_eq(report(&a, id, lease, "succeeded"), "accepted");
+	ck_assert(fc_read_until(&c, "event: end\n", 3000));
+	ck_assert(fc_read(&c, 1000));
+	/* Resumes where it was. */
+	q.last_event_id = "4";
+	fc_send(&c, &q);
+	ck_assert(fc_read(&c, 3000));
+	ck_assert(!strstr(c.body.ptr, "one") && strstr(c.body.ptr, "two") && strstr(c.body.ptr, "event: end"));
+	fc_close(&c);
+	fc_close(&a.c);
+	close_rig();
+}
+END_TEST
+
+/* ---- artifacts ---- */
+
+static const char *digest(struct str bytes)
+{
+	cleanup_buf struct buf b = BUF_INIT(128);
+	uint8_t sum[CRYPTO_SHA256];
+
+	crypto_sha256(bytes, sum);
+	crypto_base64(sum, sizeof(sum), &b);
+	return world_text(r.w, "sha-256=:%s:", b.ptr);
+}
+
+static int put(struct agent *a, const char *path, const char *lease, struct str bytes, const char *hash, long long length)
+{
+	struct fc_request q = {.method = "PUT", .uri = world_text(r.w, "/api/gpu/jobs/%s?lease=%s", path, lease), .bearer = a->token,
+			       .digest = hash, .content_type = "application/octet-stream", .content_length = length};
+
+	fc_send_head(&a->c, &q);
+	for (size_t at = 0; at < bytes.len; at += 7000)
+		fc_send_body(&a->c, (struct str){bytes.ptr + at, bytes.len - at < 7000 ? bytes.len - at : 7000});
+	fc_send_body(&a->c, STR(""));
+	ck_assert(fc_read(&a->c, 10000));
+	return a->c.status;
+}
+
+static int64_t files(void)
+{
+	FILE *f = popen(world_text(r.w, "find %s -type f | wc -l", r.p.store), "r");
+	int n = -1;
+
+	ck_assert(f && fscanf(f, "%d", &n) == 1);
+	pclose(f);
+	return n;
+}
+
+static bool no_files(void *ctx)
+{
+	(void)ctx;
+	return files() == 0;
+}
+
+static void small_store(struct config *c)
+{
+	quick(c);
+	c->max_artifact = 200000;
+	c->max_artifacts_job = 300000;
+}
+
+START_TEST(test_artifacts)
+{
+	static char big[200000];
+	struct agent a = {0};
+	struct fc c, cut;
+	const char *id, *lease, *mine, *path;
+	const struct json *j;
+	struct str bytes = {big, sizeof(big)};
+	struct fc_request q;
+
+	for (size_t i = 0; i < sizeof(big); i++)
+		big[i] = (char)(i * 31 >> 3);
+	open_rig();
+	events_process_stop(&r.p);
+	events_process_start(&r.p, pg->dir, pg_conninfo(pg, "events", r.w->name), small_store);
+	mine = person_token(&r.ann);
+	agent_start(&a, r.account, 1);
+	submit("");
+	j = json_at(claim(&a, 1, 5, ""), 0);
+	id = keep(j, "jobId");
+	lease = keep(j, "lease");
+	path = world_text(r.w, "%s/artifacts/out/model-1.bin", id);
+	/* refused, and nothing is left */
+	ck_assert_int_eq(put(&a, path, lease, bytes, digest(STR("other")), (long long)bytes.len), 400);
+	ck_assert_int_eq(put(&a, path, lease, bytes, NULL, (long long)bytes.len), 400);
+	ck_assert_int_eq(put(&a, path, lease, bytes, digest(bytes), (long long)bytes.len + 1), 413);
+	ck_assert_int_eq(put(&a, path, lease, bytes, digest(bytes), (long long)bytes.len - 1), 400);
+	ck_assert_int_eq(put(&a, path, lease, (struct str){big, 1000}, digest(bytes), (long long)bytes.len), 400);
+	ck_assert_int_eq(put(&a, path, "00000000-0000-4000-8000-000000000000", bytes, digest(bytes), (long long)bytes.len), 410);
+	ck_assert_int_eq(put(&a, world_text(r.w, "%s/artifacts/a/../b", id), lease, bytes, digest(bytes), (long long)bytes.len), 400);
+	ck_assert_int_eq(put(&a, world_text(r.w, "%s/artifacts/1/2/3/4/5/6/7/8/9", id), lease, bytes, digest(bytes), (long long)bytes.len), 400);
+	fc_open(&cut, r.p.socket);
+	q = (struct fc_request){.method = "PUT", .uri = world_text(r.w, "/api/gpu/jobs/%s?lease=%s", path, lease), .bearer = a.token,
+				.digest = digest(bytes), .content_type = "application/octet-stream", .content_length = (long long)bytes.len};
+	fc_send_head(&cut, &q);
+	fc_send_body(&cut, (struct str){big, 100000});
+	fc_close(&cut);
+	ck_assert(wait_for(no_files, NULL, 3000));
+	/* stored; the same again; another in its place */
+	ck_assert_int_eq(put(&a, path, lease, bytes, digest(bytes), (long long)bytes.len), 201);
+	ck_assert_int_eq(json_i64(a.c.json, "size", 0), (int64_t)bytes.len);
+	ck_assert_int_eq(put(&a, path, lease, bytes, digest(bytes), (long long)bytes.len), 200);
+	bytes.len = 50000;
+	ck_assert_int_eq(put(&a, path, lease, bytes, digest(bytes), (long long)bytes.len), 201);
+	ck_assert_int_eq(files(), 1);
+	ck_assert_int_eq(put(&a, world_text(r.w, "%s/artifacts/empty", id), lease, STR(""), digest(STR("")), 0), 400); /* no length */
+	bytes.len = 100000;
+	ck_assert_int_eq(put(&a, world_text(r.w, "%s/artifacts/second", id), lease, bytes, digest(bytes), (long long)bytes.len), 413);
+	/* read by its owner through nginx */
+	fc_open(&c, r.p.socket);
+	ck_assert_int_eq(fc_call(&c, "GET", world_text(r.w, "/api/gpu/jobs/%s", path), mine, NULL), 200);
+	ck_assert(strstr(c.out.ptr, "X-Accel-Redirect: /internal/store/"));
+	ck_assert(strstr(c.out.ptr, "Content-Disposition: attachment; filename=\"model-1.bin\""));
+	ck_assert(strstr(c.out.ptr, "Content-Security-Policy: sandbox"));
+	ck_assert_int_eq(fc_call(&c, "GET", world_text(r.w, "/api/gpu/jobs/%s/artifacts/none", id), mine, NULL), 404);
+	fc_close(&c);
+	fc_close(&a.c);
+	close_rig();
+}
+END_TEST
+
+/* ---- event streams ---- */
+
+START_TEST(test_event_stream)
+{
+	struct agent a = {0};
+	struct principal bob;
+	struct fc mine, bobs;
+	struct fc_request q = {.method = "GET", .uri = "/api/gpu/events"};
+	char last[64];
+	const char *id;
+
+	open_rig();
+	bob = world_user(r.w, "bob", ROLE_OPERATOR);
+	fc_open(&mine, r.p.socket);
+	fc_open(&bobs, r.p.socket);
+	ck_assert_int_eq(fc_call(&mine, "GET", "/api/gpu/events", NULL, NULL), 401);
+	q.bearer = person_token(&r.ann);
+	fc_send(&mine, &q);
+	q.bearer = person_token(&bob);
+	fc_send(&bobs, &q);
+	ck_assert(fc_read_until(&mine, "hello", 3000) && fc_read_until(&bobs, "hello", 3000));
+	world_sql(r.w, "select pg_sleep(0.05)");
+	agent_start(&a, r.account, 1);
+	ck_assert(fc_read_until(&mine, "event: worker\ndata: {\"topic\":\"worker\",\"what\":\"healthy\",\"ids\":[\"1\"]", 3000));
+	submit("");
+	claim(&a, 1, 5, "");
+	ck_assert(fc_read_until(&mine, "\"what\":\"running\"", 3000));
+	world_submit(r.w, &bob, "{'type':'script','payload':{'code':'1'}}");
+	ck_assert(fc_read_until(&bobs, "\"what\":\"queued\"", 3000));
+	ck_assert(!strstr(bobs.out.ptr, "running") && !strstr(bobs.out.ptr, "healthy"));
+	/* Resume after the first event: the rest comes again, the first does not. */
+	id = strstr(mine.out.ptr, "id: ") + 4;
+	snprintf(last, sizeof(last), "%.*s", (int)strcspn(id, "\n"), id);
+	fc_close(&mine);
+	fc_open(&mine, r.p.socket);
+	q.bearer = person_token(&r.ann);
+	q.last_event_id = last;
+	fc_send(&mine, &q);
+	ck_assert(fc_read_until(&mine, "\"what\":\"running\"", 3000));
+	ck_assert(!strstr(mine.out.ptr, "healthy"));
+	submit("");
+	ck_assert(fc_read_until(strstr(mine.out.ptr, "nothing") ? &bobs : &mine, "\"what\":\"queued\"", 3000));
+	fc_close(&mine);
+	fc_close(&bobs);
+	fc_close(&a.c);
+	close_rig();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("events");
@@ -182,6 +746,18 @@ int main(void)
 	pg = pg_start();
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, test_main_flow);
+	tcase_add_test(t, test_enrolment);
+	tcase_add_test(t, test_claims_park);
+	tcase_add_test(t, test_lost_reply);
+	tcase_add_test(t, test_cancel_order);
+	tcase_add_test(t, test_stop_order_and_end);
+	tcase_add_test(t, test_result_items);
+	tcase_add_test(t, test_returns);
+	tcase_add_test(t, test_not_shared);
+	tcase_add_test(t, test_logs);
+	tcase_add_test(t, test_log_is_followed);
+	tcase_add_test(t, test_artifacts);
+	tcase_add_test(t, test_event_stream);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -248,15 +249,19 @@ static void on_term(int signo)
 	stop = 1;
 }
 
-static _Noreturn void run_process(struct events_process *p, int fd)
+static _Noreturn void run_process(struct events_process *p, int fd, sigset_t before)
 {
 	struct sigaction sa = {.sa_handler = on_term};
 	struct events *ev;
 	struct error e = {0};
 	int64_t until;
 
+	/* Out of the test's group, but not outliving it. */
+	setpgid(0, 0);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigaction(SIGTERM, &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	sigprocmask(SIG_SETMASK, &before, NULL);
 	log_init("events", getenv("GPUPOOL_TEST_LOG") ? LOG_DEBUG : LOG_ERROR);
 	if (events_new(&p->config, fd, &ev, &e)) {
 		fprintf(stderr, "events: %s\n", e.msg);
@@ -279,6 +284,7 @@ static _Noreturn void run_process(struct events_process *p, int fd)
 void events_process_start(struct events_process *p, const char *dir, const char *database, void (*adjust)(struct config *c))
 {
 	struct error e = {0};
+	sigset_t term, before;
 	int fd;
 
 	*p = (struct events_process){0};
@@ -297,10 +303,14 @@ void events_process_start(struct events_process *p, const char *dir, const char 
 	unlink(p->socket);
 	ck_assert_msg(listen_open(&p->config, &fd, &e) == OK, "%s", e.msg);
 	fflush(NULL);
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_BLOCK, &term, &before); /* until its handler is there */
 	p->pid = fork();
 	ck_assert_int_ge(p->pid, 0);
 	if (!p->pid)
-		run_process(p, fd);
+		run_process(p, fd, before);
+	sigprocmask(SIG_SETMASK, &before, NULL);
 	close(fd);
 }
 
