@@ -29,7 +29,7 @@ struct fcgi_server;
 struct fcgi_call;
 
 struct fcgi_handler {
-	/* The parameters are complete; they are good during this call only. */
+	/* The parameters (web/fcgi_params.h) are complete; they are good during this call only. */
 	void (*begin)(void *ctx, struct fcgi_call *c, struct str params);
 	/* A piece of the body; end = that was all (then bytes is empty). */
 	void (*body)(void *ctx, struct fcgi_call *c, struct str bytes, bool end);
@@ -68,9 +68,6 @@ void fcgi_server_drain(struct fcgi_server *s);
 /* Takes a connected, non-blocking socket (tests). */
 bool fcgi_server_adopt(struct fcgi_server *s, int fd) must_check;
 int fcgi_server_connections(const struct fcgi_server *s);
-
-/* Cuts the next pair off; false at the end or when malformed (*ok = false). */
-bool fcgi_next_param(struct str *rest, struct str *name, struct str *value, bool *ok);
 
 void fcgi_set_user(struct fcgi_call *c, void *user);
 void *fcgi_user(const struct fcgi_call *c);

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "web/auth.h"
 #include "web/events_role.h"
+#include "web/fcgi_params.h"
 #include "web/router.h"
 
 enum {

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "web/fcgi_loop.h"
+#include "web/fcgi_params.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *bytes, size_t len);
 

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "web/fcgi_loop.h"
+#include "web/fcgi_params.h"
 
 /* A handler that answers with what it saw: parameters as "name=value;", then the body. */
 struct echo {
