@@ -578,6 +578,10 @@ static const char *concrete(const char *pattern, char *ret, size_t cap)
 		id = pg_int(db, "select min(t.id) from api_token t join users u on u.id = t.user_id where u.name = 'olga'");
 	else if (strstr(pattern, "/accounts/"))
 		id = pg_int(db, "select a.id from account a join users u on u.id = a.owner_id where u.name = 'olga' and provider = 'local'");
+	else if (strstr(pattern, "/notebooks/"))
+		id = pg_int(db, "select w.id from worker w join users u on u.id = w.owner_id where u.name = 'olga'");
+	else if (strstr(pattern, "/jobs/"))
+		id = pg_int(db, "select j.id from job j join users u on u.id = j.owner_id where u.name = 'olga'");
 	else if (strstr(pattern, "/users/"))
 		id = people_id(OPERATOR);
 	snprintf(ret, cap, "%.*s%lld%s", (int)(colon - pattern), pattern, (long long)id, colon + strcspn(colon, "/"));
@@ -625,37 +629,67 @@ START_TEST(test_every_role_on_every_route)
 }
 END_TEST
 
-/* What is another's does not exist, to read or to change; the owner sees it. */
+/* All that olga has, so that a change of it by others would show. */
+static int64_t fingerprint(void)
+{
+	return pg_int(db, "select hashtextextended(concat("
+			  "(select string_agg(a.id || a.label || a.sharing, ',' order by a.id) from account a), "
+			  "(select string_agg(w::text, ',' order by w.id) from worker w), "
+			  "(select count(*) from operation), (select count(*) from job_ready), (select count(*) from job_done), "
+			  "(select count(*) from api_token where revoked_at is null)), 0)");
+}
+
+/* What is another's does not exist: every row of the table that names an object, as another
+ * operator.  An operator sees others' notebooks, and nothing else. */
 START_TEST(test_foreign_objects_do_not_exist)
 {
-	static const struct {
-		const char *method, *path, *body;
-	} rows[] = {
-		{"GET", "/api/gpu/accounts/:id", NULL},
-		{"PATCH", "/api/gpu/accounts/:id", "{\"label\":\"x\"}"},
-		{"DELETE", "/api/gpu/tokens/:id", NULL},
-		{"DELETE", "/api/gpu/accounts/:id", NULL},
-	};
 	char path[128];
 	struct call list = {.path = "/api/gpu/tokens", .query = "all=true", .token = people_token(OTHER)};
 	cleanup_reply struct reply r = {0};
+	int64_t before = fingerprint();
+	int walked = 0;
 
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct call c = {.method = rows[i].method, .path = concrete(rows[i].path, path, sizeof(path)), .token = people_token(OTHER),
-				 .body = str_of(rows[i].body)};
+	for (size_t i = 0; i < route_count; i++) {
+		const struct route *row = &routes[i];
+		struct call c = {.method = method_name(row->method), .token = people_token(OTHER)};
+		bool visible = row->method == METHOD_GET && strstr(row->path, "/notebooks/:id");
+		cleanup_reply struct reply seen = {0};
 
-		ck_assert_msg(status_of(&c) == 404, "%s %s", c.method, c.path);
+		if (row->serves != SERVES_API || row->auth != AUTH_ANY || row->perm == PERM_ADMIN || !strstr(row->path, "/:id"))
+			continue;
+		c.path = concrete(row->path, path, sizeof(path));
+		if (row->kind == BODY_JSON)
+			c.body = STR("{}");
+		ask(&c, &seen);
+		ck_assert_msg(seen.status == (visible ? 200 : 404), "%s %s: %d %s", c.method, c.path, seen.status, seen.body.ptr);
+		walked++;
 	}
+	ck_assert_int_ge(walked, 15);
+	ck_assert_int_eq(fingerprint(), before);
 	/* Nor do lists show it. */
 	ask(&list, &r);
+	ck_assert_int_eq(r.status, 200);
 	ck_assert_ptr_null(strstr(r.body.ptr, "\"olga\""));
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct call c = {.method = rows[i].method, .path = concrete(rows[i].path, path, sizeof(path)),
-				 .token = people_token(ADMIN), .body = str_of(rows[i].body)};
+}
+END_TEST
 
-		if (strcmp(c.method, "DELETE") != 0)
-			ck_assert_msg(status_of(&c) == 200, "%s %s", c.method, c.path);
-	}
+/* The owner, and an admin, see all of it. */
+START_TEST(test_own_objects_exist)
+{
+	static const enum person people[] = {OPERATOR, ADMIN};
+
+	for (size_t k = 0; k < ARRAY_LEN(people); k++)
+		for (size_t i = 0; i < route_count; i++) {
+			const struct route *row = &routes[i];
+			char path[128];
+			struct call c = {.token = people_token(people[k])};
+
+			if (row->serves != SERVES_API || row->auth != AUTH_ANY || row->perm == PERM_ADMIN || row->method != METHOD_GET ||
+			    !strstr(row->path, "/:id"))
+				continue;
+			c.path = concrete(row->path, path, sizeof(path));
+			ck_assert_msg(status_of(&c) == 200, "%s as %s", c.path, people_name(people[k]));
+		}
 }
 END_TEST
 
@@ -758,6 +792,26 @@ START_TEST(test_malformed_keys)
 }
 END_TEST
 
+/* A notebook and a job of olga's, made as she would. */
+static void make_objects(void)
+{
+	static const char *const made[][2] = {
+		{"/api/gpu/workers/notebooks", "{\"provider\":\"local\",\"accelerator\":\"cpu\",\"title\":\"hers\",\"autoStart\":false}"},
+		{"/api/gpu/jobs", "{\"type\":\"script\",\"payload\":{\"code\":\"1\"}}"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(made); i++) {
+		struct call c = {.method = "POST", .path = made[i][0], .token = people_token(OPERATOR), .body = str_of(made[i][1])};
+		cleanup_reply struct reply r = {0};
+
+		ask(&c, &r);
+		if (r.status != 202) {
+			fprintf(stderr, "%s: %d %s\n", c.path, r.status, r.body.ptr ? r.body.ptr : "");
+			exit(99);
+		}
+	}
+}
+
 int main(void)
 {
 	Suite *s = suite_create("auth");
@@ -769,6 +823,7 @@ int main(void)
 	people_make(db);
 	pg_sql(db, "insert into account(owner_id, provider) select id, 'local' from users where name = 'olga'", NULL);
 	web_start(&web, "api", pg_conninfo(pg, "web", "gpupool"), 2);
+	make_objects();
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_token_missing_forged_and_malformed);
 	tcase_add_test(t, test_token_expires_and_is_revoked);
@@ -791,6 +846,7 @@ int main(void)
 	tcase_add_test(t, test_names_are_unique_and_plain);
 	tcase_add_test(t, test_every_role_on_every_route);
 	tcase_add_test(t, test_foreign_objects_do_not_exist);
+	tcase_add_test(t, test_own_objects_exist);
 	tcase_add_test(t, test_accounts);
 	tcase_add_test(t, test_every_write_is_in_the_audit_trail);
 	tcase_add_test(t, test_same_key_same_answer);

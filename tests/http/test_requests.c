@@ -419,6 +419,26 @@ START_TEST(test_metrics)
 }
 END_TEST
 
+/* A hint leaves after the commit, and not for what was refused. */
+START_TEST(test_hint_follows_the_commit)
+{
+	struct db *listener = pg_db(pg, "events", "gpupool");
+	struct call c = post("/api/gpu/jobs", "{\"type\":\"script\"}");
+	cleanup_reply struct reply r = {0}, s = {0};
+
+	ck_assert_int_eq(db_listen(listener, "gpupool_jobs"), OK);
+	ask(&c, &r);
+	ck_assert_int_eq(r.status, 400);
+	ck_assert(!db_wait(listener, -1, 100, NULL));
+	c.body = STR("{\"type\":\"script\",\"payload\":{\"code\":\"1\"}}");
+	ask(&c, &s);
+	ck_assert_int_eq(s.status, 202);
+	ck_assert(db_wait(listener, -1, 5000, NULL));
+	ck_assert_int_eq(pg_int(db, "select count(*) from job_ready"), 1);
+	db_close(listener);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("requests");
@@ -453,6 +473,7 @@ int main(void)
 	tcase_add_test(t, test_headers_of_every_answer);
 	tcase_add_test(t, test_openapi_document);
 	tcase_add_test(t, test_metrics);
+	tcase_add_test(t, test_hint_follows_the_commit);
 	suite_add_tcase(s, t);
 	status = unit_run(s);
 	db_close(db);
