@@ -38,6 +38,8 @@ enum err login_open(struct db *db, int64_t user_id, struct str cookie, struct pr
 enum err login_close(struct db *db, int64_t login_id, struct error *e) must_check;
 /* By its cookie, when another sign-in takes its place. */
 enum err login_close_cookie(struct db *db, struct str cookie, struct error *e) must_check;
+/* All of this person's but the one at hand. */
+enum err login_close_others(struct db *db, const struct principal *p, struct error *e) must_check;
 /* ERR_CONFLICT when the value was replaced already.  The old one is good for 60 s more. */
 enum err login_rotate(struct db *db, int64_t login_id, struct str old, struct str fresh, struct error *e) must_check;
 

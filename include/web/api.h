@@ -10,7 +10,7 @@
 handler health_get, ready_get, metrics_get, openapi_get;
 
 /* api_auth.c */
-handler signin_create, signout_create, me_get, me_change, me_password;
+handler signin_create, signout_create, me_get, me_change, me_password, me_sign_out_others;
 extern const struct field signin_body[], me_body[], me_password_body[];
 
 /* page_signin.c */
@@ -33,6 +33,10 @@ extern const struct field account_create_body[], account_change_body[];
 /* api_audit.c */
 handler audit_get, decisions_get;
 extern const struct field audit_query_fields[], decisions_query[];
+
+/* api_queue.c */
+handler queue_get;
+extern const struct field queue_query[];
 
 /* api_jobs.c */
 extern const struct field job_create_body[], job_batch_body[], job_list_query[], job_get_query[], job_cancel_body[];

@@ -154,6 +154,11 @@ enum err login_close_cookie(struct db *db, struct str cookie, struct error *e)
 	return db_run(db, STMT_LOGIN_CLOSE_HASH, ARGS(arg_bytes(hash, sizeof(hash))), NULL, e);
 }
 
+enum err login_close_others(struct db *db, const struct principal *p, struct error *e)
+{
+	return db_run(db, STMT_LOGIN_CLOSE_OTHERS, ARGS(arg_i64(p->user_id), arg_i64(p->login_id)), NULL, e);
+}
+
 enum err login_rotate(struct db *db, int64_t login_id, struct str old, struct str fresh, struct error *e)
 {
 	cleanup_rows struct rows rows = {0};
@@ -305,9 +310,7 @@ enum err user_change_password(struct db *db, struct arena *a, const char *slot_d
 		     ARGS(arg_i64(p->user_id), arg_null(), arg_null(), arg_bool(false), arg_null(), arg_cstr(hash), arg_null(),
 			  arg_null()),
 		     NULL, e);
-	if (!err)
-		err = db_run(db, STMT_LOGIN_CLOSE_OTHERS, ARGS(arg_i64(p->user_id), arg_i64(p->login_id)), NULL, e);
-	return err;
+	return err ? err : login_close_others(db, p, e);
 }
 
 struct removal {

@@ -89,6 +89,17 @@ enum err me_change(struct ctx *ctx, struct request *req, struct response *res, s
 	return OK;
 }
 
+enum err me_sign_out_others(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
+{
+	enum err err = login_close_others(ctx->db, &req->principal, e);
+
+	if (err)
+		return err;
+	response_object(res, "user %lld", (long long)req->principal.user_id);
+	response_empty(res, 204);
+	return OK;
+}
+
 enum err me_password(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
 {
 	enum err err = user_change_password(ctx->db, ctx->arena, ctx->config->state, &req->principal,

@@ -73,6 +73,8 @@ const struct field job_cancel_body[] = {
 	{"tag", FIELD_STRING, 0, .min = 1, .max = JOB_TAG_MAX},
 	{"name", FIELD_STRING, 0, .min = 1, .max = JOB_NAME_MAX, .doc = "How the name begins."},
 	{"type", FIELD_ENUM, 0, .choices = types},
+	{"q", FIELD_STRING, 0, .min = 1, .max = JOB_NAME_MAX, .doc = "Part of the name, a tag or the id."},
+	{"worker", FIELD_ID, 0, .doc = "Those that run on it."},
 	{"owner", FIELD_ID, 0, .doc = "For administrators: another person's; your own when absent."},
 	{0},
 };
