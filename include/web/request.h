@@ -79,6 +79,7 @@ struct ctx {
 	struct arena *arena; /* the request's */
 	const struct template_set *templates; /* NULL = pages are not served */
 	struct wakes *wakes; /* the process's hints; NULL = none are sent */
+	bool strict; /* a page whose model lacks what its template shows is an error; always in test builds */
 };
 
 /* The FastCGI parameters that we read; ends with a NULL name.  A test compares

@@ -2,6 +2,7 @@
 #include "web/routes.h"
 
 #include "web/api.h"
+#include "web/pages.h"
 #include "web/events.h"
 #include "web/paging.h"
 
@@ -14,6 +15,9 @@
 #define JSON(max) BODY_JSON, max
 #define FORM(max) BODY_FORM, max
 #define BYTES(max) BODY_BYTES, max
+/* Of the dashboard: addresses and forms of pages are nobody's interface; what they do not know they ignore. */
+#define PAGE(handler) BODY_NONE, 0, handler, .flags = ROUTE_HIDDEN | ROUTE_LENIENT
+#define SENT(max, handler) BODY_FORM, max, handler, .flags = ROUTE_HIDDEN | ROUTE_LENIENT
 
 const struct route routes[] = {
 	/* ---- state of the service ---- */
@@ -33,6 +37,9 @@ const struct route routes[] = {
 	 .summary = "Change my settings."},
 	{API(POST, "/api/gpu/me/password", "me.password"), AUTH_ANY, PERM_SELF, JSON(KiB(16)), me_password, .body = me_password_body,
 	 .flags = ROUTE_NO_TX, .success = 204, .summary = "Change my password; other sign-ins end."},
+
+	{API(POST, "/api/gpu/me/sign-out-others", "me.signOutOthers"), AUTH_ANY, PERM_SELF, NOTHING, me_sign_out_others, .success = 204,
+	 .summary = "End my sign-ins in other browsers."},
 
 	/* ---- people ---- */
 	{API(GET, "/api/gpu/users", "users.list"), AUTH_ANY, PERM_ADMIN, NOTHING, users_list, .query = paging_query,
@@ -90,6 +97,9 @@ const struct route routes[] = {
 	{API(POST, "/api/gpu/jobs/:id/retry", "jobs.retry"), AUTH_ANY, PERM_SUBMIT, NOTHING, job_retry_one,
 	 .success = 202, .summary = "Run a finished job again, with fresh attempts."},
 
+	{API(GET, "/api/gpu/queue", "queue.get"), AUTH_ANY, PERM_READ, NOTHING, queue_get, .query = queue_query,
+	 .summary = "How many of your jobs wait and run, and why they wait."},
+
 	/* ---- notebooks ---- */
 	{API(POST, "/api/gpu/workers/notebooks", "notebooks.create"), AUTH_ANY, PERM_MANAGE, JSON(KiB(64)), notebook_create,
 	 .body = notebook_create_body, .success = 202, .summary = "Make a notebook, and start it."},
@@ -137,7 +147,59 @@ const struct route routes[] = {
 	{EVENTS(GET, "/api/gpu/jobs/:id/artifacts/:name*", "artifacts.get"), AUTH_ANY, PERM_READ, NOTHING, .async = events_artifact_get,
 	 .summary = "A file of a job."},
 
-	/* ---- pages ---- */
+	/* ---- pages; a form has the name of the API's route that it stands for ---- */
+	{API(GET, "/", "page.home"), AUTH_NONE, PERM_NONE, PAGE(page_home), .summary = "To the dashboard."},
+	{API(GET, "/admin", "page.home"), AUTH_NONE, PERM_NONE, PAGE(page_home), .summary = "To the dashboard."},
+	{API(GET, "/admin/", "page.home"), AUTH_NONE, PERM_NONE, PAGE(page_home), .summary = "To the dashboard."},
+	{API(GET, "/admin/gpu-dashboard", "page.pool"), AUTH_PAGE, PERM_READ, PAGE(page_pool), .query = page_pool_query,
+	 .summary = "The pool."},
+	{API(GET, "/admin/workers/new", "page.workerNew"), AUTH_PAGE, PERM_MANAGE, PAGE(page_worker_new),
+	 .query = page_worker_new_query, .summary = "Add a notebook."},
+	{API(POST, "/admin/workers/new", "notebooks.create"), AUTH_PAGE, PERM_MANAGE, SENT(KiB(64), page_worker_create),
+	 .body = page_worker_new_body, .again = page_worker_new_again, .summary = "Adds a notebook."},
+	{API(GET, "/admin/workers/:id", "page.worker"), AUTH_PAGE, PERM_READ, PAGE(page_worker), .query = page_query,
+	 .summary = "One worker."},
+	{API(POST, "/admin/workers/:id/start", "notebooks.start"), AUTH_PAGE, PERM_MANAGE, SENT(KiB(4), page_worker_start),
+	 .body = page_worker_act_body, .summary = "Starts it."},
+	{API(POST, "/admin/workers/:id/stop", "notebooks.stop"), AUTH_PAGE, PERM_MANAGE, SENT(KiB(4), page_worker_stop),
+	 .body = page_worker_act_body, .summary = "Stops it."},
+	{API(POST, "/admin/workers/:id/edit", "notebooks.change"), AUTH_PAGE, PERM_MANAGE, SENT(KiB(16), page_worker_edit),
+	 .body = page_worker_edit_body, .again = page_worker_again, .summary = "Changes it."},
+	{API(POST, "/admin/workers/:id/enrol", "notebooks.enrol"), AUTH_PAGE, PERM_MANAGE, SENT(KiB(4), page_worker_enrol),
+	 .summary = "Shows the line that starts it by hand."},
+	{API(GET, "/admin/workers/:id/delete", "page.workerDelete"), AUTH_PAGE, PERM_MANAGE, PAGE(page_worker_delete_ask),
+	 .query = page_query, .summary = "Asks whether to delete it."},
+	{API(POST, "/admin/workers/:id/delete", "notebooks.delete"), AUTH_PAGE, PERM_MANAGE, SENT(KiB(4), page_worker_delete),
+	 .summary = "Deletes it."},
+	{API(GET, "/admin/jobs", "page.jobs"), AUTH_PAGE, PERM_READ, PAGE(page_jobs), .query = page_jobs_query, .summary = "Jobs."},
+	{API(POST, "/admin/jobs/cancel", "jobs.cancelMany"), AUTH_PAGE, PERM_SUBMIT, SENT(KiB(64), page_jobs_cancel),
+	 .body = page_jobs_cancel_body, .summary = "Cancels several."},
+	{API(GET, "/admin/jobs/new", "page.jobNew"), AUTH_PAGE, PERM_SUBMIT, PAGE(page_job_new), .query = page_job_new_query,
+	 .summary = "Submit a job."},
+	/* A byte may be sent as three. */
+	{API(POST, "/admin/jobs/new", "jobs.create"), AUTH_PAGE, PERM_SUBMIT, SENT(MiB(4), page_job_create),
+	 .body = page_job_new_body, .again = page_job_new_again, .summary = "Submits a job."},
+	{API(GET, "/admin/jobs/:id", "page.job"), AUTH_PAGE, PERM_READ, PAGE(page_job), .query = page_job_query, .summary = "One job."},
+	{API(POST, "/admin/jobs/:id/cancel", "jobs.cancel"), AUTH_PAGE, PERM_SUBMIT, SENT(KiB(4), page_job_cancel),
+	 .summary = "Cancels it."},
+	{API(POST, "/admin/jobs/:id/retry", "jobs.retry"), AUTH_PAGE, PERM_SUBMIT, SENT(KiB(4), page_job_retry),
+	 .summary = "Runs it again."},
+	{API(GET, "/admin/users", "page.users"), AUTH_PAGE, PERM_ADMIN, PAGE(page_users), .query = page_query, .summary = "Users."},
+	{API(POST, "/admin/users", "users.create"), AUTH_PAGE, PERM_ADMIN, SENT(KiB(16), page_user_create),
+	 .body = page_user_create_body, .again = page_users_again, .summary = "Adds a user."},
+	{API(POST, "/admin/users/:id/edit", "users.change"), AUTH_PAGE, PERM_ADMIN, SENT(KiB(16), page_user_edit),
+	 .body = page_user_edit_body, .again = page_users_again, .summary = "Changes a user."},
+	{API(GET, "/admin/tokens", "page.tokens"), AUTH_PAGE, PERM_SELF, PAGE(page_tokens), .query = page_query, .summary = "My tokens."},
+	{API(POST, "/admin/tokens", "tokens.create"), AUTH_PAGE, PERM_SELF, SENT(KiB(16), page_token_create),
+	 .body = page_token_create_body, .again = page_tokens_again, .summary = "Makes a token and shows it once."},
+	{API(POST, "/admin/tokens/:id/delete", "tokens.revoke"), AUTH_PAGE, PERM_SELF, SENT(KiB(4), page_token_revoke),
+	 .summary = "Revokes a token."},
+	{API(GET, "/admin/profile", "page.profile"), AUTH_PAGE, PERM_SELF, PAGE(page_profile), .query = page_query,
+	 .summary = "My account."},
+	{API(POST, "/admin/profile", "me.password"), AUTH_PAGE, PERM_SELF, BODY_FORM, KiB(16), page_password,
+	 .body = page_password_body, .again = page_profile_again, .flags = ROUTE_HIDDEN | ROUTE_NO_TX, .summary = "Changes my password."},
+	{API(POST, "/admin/profile/sign-out-others", "me.signOutOthers"), AUTH_PAGE, PERM_SELF, SENT(KiB(4), page_sign_out_others),
+	 .summary = "Ends my other sign-ins."},
 	{API(GET, "/admin/sign-in", "page.signin"), AUTH_NONE, PERM_NONE, NOTHING, signin_page, .query = signin_page_query,
 	 .flags = ROUTE_HIDDEN, .summary = "Sign-in page."},
 	{API(POST, "/admin/sign-in", "signin.create"), AUTH_NONE, PERM_NONE, FORM(KiB(16)), signin_submit, .body = signin_page_body, .again = signin_again,

@@ -24,6 +24,15 @@ static struct json *user_model(const struct principal *p)
 	return user;
 }
 
+static bool is_strict(const struct ctx *ctx)
+{
+#ifdef GPUPOOL_TEST
+	return true;
+#else
+	return ctx->strict;
+#endif
+}
+
 /* The user's, else the first of Accept-Language that we have, else English. */
 static const char *choose_locale(const struct ctx *ctx, const struct request *req)
 {
@@ -108,7 +117,7 @@ enum err view_page(struct ctx *ctx, struct request *req, struct response *res, i
 	locale = choose_locale(ctx, req);
 	add_common(req, name, locale, owned);
 	buf_reset(&res->body);
-	err = template_render(ctx->templates, name, locale, owned, false, &res->body, e);
+	err = template_render(ctx->templates, name, locale, owned, is_strict(ctx), &res->body, e);
 	if (err) {
 		log_error("view.render", "template=%s error=\"%s\"", name, e->msg);
 		return ERR_INTERNAL;
@@ -178,8 +187,11 @@ static bool show_again(struct ctx *ctx, struct request *req, struct response *re
 	if (!ctx->templates || !req->route || !req->route->again || !may_show_again(req, e))
 		return false;
 	response_reset(res);
+	if (req->errors && !req->errors->count && e->field[0])
+		field_error_add(req->errors, req->arena, e->field, "%s", e->msg);
 	if (req->route->again(ctx, req, res, e, &failed) == OK)
 		return true;
+	response_reset(res);
 	log_error("view.again", "route=%s error=\"%s\"", req->route->name, failed.msg);
 	return false;
 }

@@ -1,0 +1,56 @@
+/*
+ * pages - handlers and form tables of the dashboard, by source file; the route
+ * table names them.
+ */
+#ifndef WEB_PAGES_H
+#define WEB_PAGES_H
+
+#include "web/routes.h"
+
+/* Query members of a page that shows nothing but a note. */
+extern const struct field page_query[];
+
+/* page_home.c */
+handler page_home, page_profile, page_password, page_sign_out_others;
+again_handler page_profile_again;
+extern const struct field page_password_body[];
+
+/* page_pool.c */
+handler page_pool;
+extern const struct field page_pool_query[];
+
+/* page_worker_new.c */
+handler page_worker_new, page_worker_create;
+again_handler page_worker_new_again;
+extern const struct field page_worker_new_query[], page_worker_new_body[];
+
+/* page_worker.c */
+handler page_worker, page_worker_start, page_worker_stop, page_worker_edit, page_worker_enrol, page_worker_delete_ask,
+	page_worker_delete;
+again_handler page_worker_again;
+extern const struct field page_worker_act_body[], page_worker_edit_body[];
+
+/* page_jobs.c */
+handler page_jobs, page_jobs_cancel;
+extern const struct field page_jobs_query[], page_jobs_cancel_body[];
+
+/* page_job_new.c */
+handler page_job_new, page_job_create;
+again_handler page_job_new_again;
+extern const struct field page_job_new_query[], page_job_new_body[];
+
+/* page_job.c */
+handler page_job, page_job_cancel, page_job_retry;
+extern const struct field page_job_query[];
+
+/* page_users.c */
+handler page_users, page_user_create, page_user_edit;
+again_handler page_users_again;
+extern const struct field page_user_create_body[], page_user_edit_body[];
+
+/* page_tokens.c */
+handler page_tokens, page_token_create, page_token_revoke;
+again_handler page_tokens_again;
+extern const struct field page_token_create_body[];
+
+#endif

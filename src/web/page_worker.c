@@ -1,0 +1,216 @@
+/* page_worker - one worker: what it is, what it did, and what may be done with it. */
+#include "web/page.h"
+#include "web/page_form.h"
+#include "web/pages.h"
+#include "web/view.h"
+#include "web/view_fields.h"
+
+enum { SESSIONS_SHOWN = 10, JOBS_SHOWN = 8, LOG_LINES = 200 };
+
+const struct field page_worker_act_body[] = {{"back", FIELD_STRING, 0, 0, 20}, {0}};
+
+const struct field page_worker_edit_body[] = {
+	{"version", FIELD_STRING, 0, 0, 20},
+	{"title", FIELD_STRING, 0, 0, 1000},
+	{"accelerator", FIELD_STRING, 0, 0, 200},
+	{"maxSession", FIELD_STRING, 0, 0, 100},
+	{"idleStop", FIELD_STRING, 0, 0, 100},
+	{0},
+};
+
+static const struct form_field form[] = {
+	{"title", NULL, FORM_TEXT, FORM_EMPTY},
+	{"accelerator", NULL, FORM_TEXT, .options = page_accelerators},
+	{"maxSession", "maxSessionSeconds", FORM_SECONDS, FORM_NULL},
+	{"idleStop", "idleStopSeconds", FORM_SECONDS, FORM_NULL},
+	{0},
+};
+
+/* ---- the page -------------------------------------------------------------------- */
+
+static struct json *lines_of(struct str text)
+{
+	struct json *lines = json_array();
+	struct str line;
+
+	while (str_cut(&text, '\n', &line))
+		if (line.len || text.ptr)
+			json_add(lines, json_new_str(line));
+	return lines;
+}
+
+/* The last words of the newest session that left some. */
+static struct json *agent_log(const struct view *v, const struct json *sessions)
+{
+	struct json *log;
+
+	for (size_t i = 0; i < json_len(sessions); i++) {
+		const struct json *session = json_at(sessions, i);
+
+		if (!json_str(session, "log").len)
+			continue;
+		log = json_object();
+		json_put(log, "lines", lines_of(json_str(session, "log")));
+		json_put_str(log, "at", json_str(session, "endedAt"));
+		view_put_time(v, log, "at");
+		return log;
+	}
+	return json_null();
+}
+
+static enum err put_sessions(struct ctx *ctx, struct request *req, const struct view *v, struct json *worker, struct error *e)
+{
+	struct page_call call = {.route = "notebooks.sessions", .params = json_object()};
+	cleanup_json struct json *answer = NULL;
+	struct json *sessions;
+	enum err err;
+
+	json_put_i64(call.params, "limit", SESSIONS_SHOWN);
+	err = page_call(ctx, req, NULL, &call, &answer, e);
+	if (err)
+		return err;
+	sessions = json_get(answer, "sessions");
+	for (size_t i = 0; i < json_len(sessions); i++)
+		view_session(v, json_at(sessions, i));
+	json_put(worker, "sessions", json_ref(sessions));
+	json_put(worker, "agentLog", agent_log(v, sessions));
+	return OK;
+}
+
+/* The newest jobs here; those that run also tell what the worker does. */
+static enum err put_jobs(struct ctx *ctx, struct request *req, const struct view *v, struct json *worker, struct error *e)
+{
+	struct page_call call = {.route = "jobs.list", .params = json_object()};
+	cleanup_json struct json *answer = NULL, *workers = json_array();
+	struct json *jobs;
+	enum err err;
+
+	json_put_i64(call.params, "limit", JOBS_SHOWN);
+	json_put_str(call.params, "worker", json_str(worker, "id"));
+	err = page_call(ctx, req, NULL, &call, &answer, e);
+	if (err)
+		return err;
+	jobs = json_get(answer, "jobs");
+	view_worker(v, worker, NULL);
+	json_add(workers, json_ref(worker));
+	for (size_t i = 0; i < json_len(jobs); i++)
+		view_job(v, json_at(jobs, i), workers);
+	json_put(worker, "recentJobs", json_ref(jobs));
+	return OK;
+}
+
+/* made: the answer about an enrolment, or NULL. */
+static enum err show(struct ctx *ctx, struct request *req, struct response *res, const struct json *sent,
+		     const struct json *made, const struct error *why, struct error *e)
+{
+	cleanup_json struct json *worker = NULL, *stored = NULL, *model = page_model(ctx, req, "pool");
+	struct view v = view_of(ctx, req);
+	enum err err = page_call(ctx, req, NULL, &(struct page_call){.route = "notebooks.get"}, &worker, e);
+
+	if (!err)
+		err = put_jobs(ctx, req, &v, worker, e);
+	if (!err)
+		err = put_sessions(ctx, req, &v, worker, e);
+	if (err)
+		return err;
+	if (made)
+		view_enrol(&v, worker, made);
+	stored = form_of_document(form, worker);
+	form_model(form, sent ? sent : stored, req, model);
+	json_put(model, "worker", json_ref(worker));
+	if (why)
+		page_problem(model, req, why);
+	else if (!made && page_flash_code(req))
+		page_flash(model, page_flash_code(req), json_cstr(worker, "title"), 0, NULL);
+	return view_page(ctx, req, res, why ? err_http_status(why->code) : 200, "worker", json_ref(model), e);
+}
+
+enum err page_worker(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
+{
+	return show(ctx, req, res, NULL, NULL, NULL, e);
+}
+
+/* Of the edit form.  After somebody else's change the fields show what is stored now. */
+enum err page_worker_again(struct ctx *ctx, struct request *req, struct response *res, const struct error *why, struct error *e)
+{
+	return show(ctx, req, res, why->code == ERR_PRECONDITION ? NULL : req->json, NULL, why, e);
+}
+
+/* ---- what may be done -------------------------------------------------------------- */
+
+static const char *path_of(struct request *req)
+{
+	return arena_printf(req->arena, "/admin/workers/%.*s", STR_ARG(request_capture(req, "id")));
+}
+
+/* Back to where the button was. */
+static enum err act(struct ctx *ctx, struct request *req, struct response *res, const char *route, const char *code,
+		    struct error *e)
+{
+	bool from_pool = str_eqz(json_str(req->json, "back"), "pool");
+	cleanup_json struct json *worker = NULL;
+	enum err err = page_call(ctx, req, res, &(struct page_call){.route = route}, &worker, e);
+
+	if (!err)
+		page_done(res, from_pool ? "/admin/gpu-dashboard" : path_of(req), code, from_pool ? json_cstr(worker, "id") : NULL);
+	return err;
+}
+
+enum err page_worker_start(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
+{
+	return act(ctx, req, res, "notebooks.start", "worker_started", e);
+}
+
+enum err page_worker_stop(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
+{
+	return act(ctx, req, res, "notebooks.stop", "worker_stopped", e);
+}
+
+enum err page_worker_edit(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
+{
+	struct page_call call = {.route = "notebooks.change", .body = form_document(form, req)};
+	enum err err;
+
+	if (json_has(req->json, "version"))
+		call.if_match = arena_printf(req->arena, "\"v%.*s\"", STR_ARG(json_str(req->json, "version")));
+	err = page_call(ctx, req, res, &call, NULL, e);
+	if (!err)
+		page_done(res, path_of(req), "worker_saved", NULL);
+	return err;
+}
+
+enum err page_worker_enrol(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
+{
+	cleanup_json struct json *made = NULL;
+	enum err err = page_call(ctx, req, res, &(struct page_call){.route = "notebooks.enrol"}, &made, e);
+
+	if (!err)
+		err = show(ctx, req, res, NULL, made, NULL, e);
+	if (!err)
+		response_header(res, "Cache-Control", "no-store");
+	return err;
+}
+
+enum err page_worker_delete_ask(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
+{
+	struct view v = view_of(ctx, req);
+	struct json *model, *worker = NULL;
+	enum err err = page_call(ctx, req, NULL, &(struct page_call){.route = "notebooks.get"}, &worker, e);
+
+	if (err)
+		return err;
+	view_worker(&v, worker, NULL);
+	model = page_model(ctx, req, "pool");
+	json_put(model, "worker", worker);
+	return view_page(ctx, req, res, 200, "worker-delete", model, e);
+}
+
+enum err page_worker_delete(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
+{
+	cleanup_json struct json *worker = NULL;
+	enum err err = page_call(ctx, req, res, &(struct page_call){.route = "notebooks.delete"}, &worker, e);
+
+	if (!err)
+		page_done(res, "/admin/gpu-dashboard", "worker_deleted", json_cstr(worker, "id"));
+	return err;
+}
