@@ -157,6 +157,7 @@ void events_log_append(struct events *ev, struct exchange *x)
 
 const struct field log_read_query[] = {
 	{"attempt", FIELD_INT, 0, .min = 1, .max = 30000, .doc = "Default: the latest."},
+	{"run", FIELD_INT, 0, .min = 1, .max = 30000, .doc = "Exactly this lease's: a release and a retry repeat an attempt's number."},
 	{"offset", FIELD_INT, 0, .max = 1e12, .doc = "Bytes of the attempt's log to skip."},
 	{0},
 };
@@ -457,6 +458,7 @@ void events_log_read(struct events *ev, struct exchange *x)
 	r->x = x;
 	r->owner = principal_sees_all(&x->req.principal) ? -1 : x->req.principal.user_id;
 	r->attempt = (int)json_i64(x->req.params, "attempt", 0);
+	r->run = (int)json_i64(x->req.params, "run", 0);
 	r->offset = json_i64(x->req.params, "offset", 0);
 	r->end = -1;
 	r->follows = wants_stream(x) && !x->res.no_body;

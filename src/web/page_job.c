@@ -7,7 +7,7 @@
 
 enum { LOG_SHOWN = 64 << 10 };
 
-const struct field page_job_query[] = {{"attempt", FIELD_INT, 0, 1, 32767}, PAGE_FLASH_FIELDS, {0}};
+const struct field page_job_query[] = {{"run", FIELD_INT, 0, 1, 30000}, PAGE_FLASH_FIELDS, {0}};
 
 /* ---- the log ------------------------------------------------------------------- */
 
@@ -25,7 +25,7 @@ static void put_log(struct request *req, struct json *job, const struct json *at
 	json_put(job, "log", json_null());
 	if (!attempt)
 		return;
-	url = arena_printf(req->arena, "/api/gpu/jobs/%s/logs?attempt=%lld", json_cstr(job, "id"),
+	url = arena_printf(req->arena, "/api/gpu/jobs/%s/logs?run=%lld", json_cstr(job, "id"),
 			   (long long)json_i64(attempt, "run", 0));
 	log = json_object();
 	json_put_i64(log, "attempt", json_i64(attempt, "run", 0));
@@ -68,7 +68,7 @@ static enum err put_attempts(struct ctx *ctx, struct request *req, const struct 
 	if (err)
 		return err;
 	attempts = json_get(answer, "attempts");
-	shown = chosen(attempts, json_i64(req->params, "attempt", 0));
+	shown = chosen(attempts, json_i64(req->params, "run", 0));
 	put_log(req, job, shown);
 	for (size_t i = json_len(attempts); i-- > 0;) {
 		view_attempt(v, json_at(attempts, i), json_str(job, "id"), json_i64(shown, "run", 0), workers);

@@ -156,7 +156,7 @@ void view_attempt(const struct view *v, struct json *attempt, struct str job, in
 		json_put(error, "message", json_null());
 	json_put_str(attempt, "state", json_str(attempt, "outcome"));
 	json_put_bool(attempt, "current", run == current);
-	json_put_cstr(attempt, "logUrl", arena_printf(v->arena, "/admin/jobs/%.*s?attempt=%lld", STR_ARG(job), (long long)run));
+	json_put_cstr(attempt, "logUrl", arena_printf(v->arena, "/admin/jobs/%.*s?run=%lld", STR_ARG(job), (long long)run));
 	put_worker(v, attempt, workers);
 	view_put_time(v, attempt, "startedAt");
 	view_put_duration(attempt, "runText", seconds_of(v, attempt));

@@ -94,16 +94,16 @@ void view_session(const struct view *v, struct json *session)
 
 /* ---- what it has ------------------------------------------------------------------ */
 
-/* "2 × T4"; null where there is none. */
+/* "2 × T4", or "CPU"; null before it registered. */
 static void put_gpu(const struct view *v, struct json *worker)
 {
 	const struct json *gpu = json_get(worker, "gpu");
 	struct str name = json_str(gpu, "name");
 	int64_t count = json_i64(gpu, "count", 0);
 
-	if (!count || !name.len)
+	if (!name.len)
 		json_put(worker, "gpuText", json_null());
-	else if (count == 1)
+	else if (count <= 1)
 		json_put_str(worker, "gpuText", name);
 	else
 		json_put_cstr(worker, "gpuText",

@@ -532,13 +532,13 @@ START_TEST(test_job_page)
 	is_safe();
 	shows("width=\"50%\"");
 	shows("half " ESCAPED);
-	shows(world_text(w, "data-follow=\"/api/gpu/jobs/%lld/logs?attempt=1\" data-offset=\"0\"", (long long)job));
+	shows(world_text(w, "data-follow=\"/api/gpu/jobs/%lld/logs?run=1\" data-offset=\"0\"", (long long)job));
 	shows(job_path(job, "/cancel\""));
 	world_end(w, job, JOB_SUCCEEDED, "{\"accuracy\":0.97,\"x\":\"</pre><script>\"}");
 	world_sql(w, "insert into artifact(id, name, run, owner_id, size, sha256, path) values (%lld, 'a b/<m>.bin', 1, %lld, 98566144, "
 		     "decode(repeat('00', 32), 'hex'), 'x')", (long long)job, (long long)ann.user_id);
 	world_sql(w, "update job_done set log_bytes = 1000000");
-	ck_assert_int_eq(browse(&b, "%s", job_path(job, "?attempt=1")), 200);
+	ck_assert_int_eq(browse(&b, "%s", job_path(job, "?run=1")), 200);
 	is_safe();
 	shows("&quot;accuracy&quot;: 0.97");
 	shows(world_text(w, "href=\"/api/gpu/jobs/%lld/artifacts/a%%20b/%%3Cm%%3E.bin\"", (long long)job));
@@ -548,7 +548,7 @@ START_TEST(test_job_page)
 	hides(job_path(job, "/cancel\""));
 	ck_assert_int_eq(browse_send(&b, job_path(job, "/cancel"), NULL), 409);
 	shows("The job has ended already");
-	ck_assert_int_eq(browse(&b, "%s", job_path(job, "?attempt=99")), 200);
+	ck_assert_int_eq(browse(&b, "%s", job_path(job, "?run=99")), 200);
 	browse_as(&b, &root);
 	ck_assert_int_eq(browse(&b, "%s", job_path(job, "")), 200);
 	shows("<dd>ann</dd>");
