@@ -145,8 +145,8 @@ static void clear_leftovers(const struct local_record *r, const struct local_rec
 /* The records of a worker's earlier runs; ERR_CONFLICT while one of them lives. */
 static enum err drop_records(struct provider_call *c, int runs_fd, int64_t worker)
 {
-	struct local_record *all;
-	size_t count;
+	struct local_record *all = NULL;
+	size_t count = 0;
 	enum err err = local_records(c, runs_fd, &all, &count);
 
 	for (size_t i = 0; !err && i < count; i++) {

@@ -195,7 +195,7 @@ START_TEST(test_race_of_four_provisioners)
 		if (fork())
 			continue;
 		struct db *db = pool_connect(&pool, "provisioner");
-		char me[8];
+		char me[16];
 
 		snprintf(me, sizeof(me), "p%d", k);
 		for (int idle = 0; idle < 5;) {

@@ -279,11 +279,12 @@ START_TEST(test_dead_agent_is_noticed_and_another_session_follows)
 	register_agent(id);
 	first = pg_int(db, "select session_id from worker");
 	pg_sql(db, "update session set registered_at = now() - interval '1 hour'", NULL);
-	place_drop(&place); /* kills the run and its keeper */
+	place_kill(&place);
 	wait_sql(1, "select count(*) from session where id = %lld and state = 'ended' and end_code = 'lost'", (long long)first);
 	wait_sql(2, "select count(*) from session");
+	wait_started(id);
+	wait_agents(1);
 	end_provisioner(p, SIGTERM);
-	place_make(&place, stub_agent);
 }
 END_TEST
 

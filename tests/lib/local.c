@@ -58,15 +58,13 @@ void place_make(struct place *p, const char *script)
 	p->config.providers = "local";
 }
 
-/* By the handle of the keeper, by uid, and by name: nothing of the test may stay. */
-void place_drop(struct place *p)
+void place_kill(struct place *p)
 {
 	struct provider_call c = place_call(p);
 	struct local_record *all = NULL;
 	size_t count = 0;
 	const char *dir;
 	int runs_fd = -1;
-	char cmd[128];
 
 	if (!local_dirs(&c, &dir, &runs_fd) && !local_records(&c, runs_fd, &all, &count))
 		for (size_t i = 0; i < count; i++) {
@@ -77,6 +75,13 @@ void place_drop(struct place *p)
 		}
 	if (runs_fd >= 0)
 		close(runs_fd);
+}
+
+void place_drop(struct place *p)
+{
+	char cmd[128];
+
+	place_kill(p);
 	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", p->dir);
 	if (system(cmd))
 		fprintf(stderr, "%s remains\n", p->dir);

@@ -27,7 +27,9 @@ extern const char stub_deaf[];
 
 void place_make(struct place *p, const char *script);
 void place_script(struct place *p, const char *script);
-/* Kills what is left and removes the directory. */
+/* kill -9 of every run and its keeper. */
+void place_kill(struct place *p);
+/* The same, and removes the directory. */
 void place_drop(struct place *p);
 
 struct provider_call place_call(struct place *p);
