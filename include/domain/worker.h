@@ -50,8 +50,9 @@ struct worker_changed {
 	bool done;   /* something is different now */
 	bool turned; /* an operation is due */
 };
-/* ERR_PRECONDITION: another version; ERR_CONFLICT: being deleted, or unreachable as above; ERR_INVALID: the
- * time of a running session may only be lowered. */
+/* In a transaction of the caller's: what is not OK is to be rolled back.  ERR_PRECONDITION: another version;
+ * ERR_CONFLICT: being deleted, or unreachable as above; ERR_INVALID: the time of a running session may
+ * only be lowered (which moves its deadline at once). */
 enum err worker_change(struct db *db, const struct principal *p, int64_t id, const struct worker_change *c,
 		       const char *public_url, struct worker_changed *ret, struct error *e) must_check;
 

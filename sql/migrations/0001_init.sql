@@ -498,6 +498,14 @@ language sql volatile security definer set search_path = gpupool, pg_temp as $$
   where s.worker_id = worker and s.state = 'starting' and s.provider = 'manual' and p.provider = s.provider
   returning s.enrol_until $$;
 
+-- A running session ends sooner than it was to: never later.  The web role may not
+-- write sessions otherwise.
+create function session_shorten(worker int, seconds int) returns void
+language sql volatile security definer set search_path = gpupool, pg_temp as $$
+  update session s set limit_seconds = least(s.limit_seconds, seconds),
+    deadline = case when s.registered_at is not null then least(s.deadline, s.registered_at + make_interval(secs => seconds)) end
+  where s.worker_id = worker and s.state <> 'ended' $$;
+
 -- ---- grants ---------------------------------------------------------------
 
 revoke all on all tables in schema gpupool from public;
@@ -506,7 +514,7 @@ revoke all on all functions in schema gpupool from public;
 grant usage on schema gpupool to gpupool_web, gpupool_events, gpupool_secrets, gpupool_provisioner, gpupool_local;
 grant execute on function next_job_id(), day_id(date), id_time(bigint) to gpupool_web, gpupool_events, gpupool_provisioner, gpupool_local;
 grant execute on function partition_ahead(int), partition_drop(int, int), partition_tables() to gpupool_provisioner;
-grant execute on function session_enrol(int, bytea) to gpupool_web;
+grant execute on function session_enrol(int, bytea), session_shorten(int, int) to gpupool_web;
 grant usage on sequence job_seq to gpupool_web;
 
 -- web: people and intent

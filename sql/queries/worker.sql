@@ -107,6 +107,13 @@ told as (
 select w.id, w.provider, w.version, w.desired, w.longer, n.id is not null as done, coalesce(n.turned, false) as turned
 from w left join new n on n.id = w.id;
 
+-- name: worker_shorten
+-- Before worker_change in one transaction, since everybody locks the session first, then the
+-- worker: its running session has at most $4 seconds.
+select session_shorten(w.id, $4::int)
+from worker w
+where w.id = $3::int and (w.owner_id = $1::int or $2::boolean) and w.state <> 'deleted';
+
 -- name: worker_enrol
 -- A new enrolment token, by its hash $4, for the session that a person is to start by hand.
 -- No row: no such worker.  Null: it is not waiting for one.

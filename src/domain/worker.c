@@ -262,6 +262,8 @@ enum err worker_change(struct db *db, const struct principal *p, int64_t id, con
 
 	if (!err && c->desired && !strcmp(c->desired, "running"))
 		err = check_start(db, p, id, public_url, e);
+	if (!err && c->set_max && c->max_session_seconds)
+		err = db_run(db, STMT_WORKER_SHORTEN, ARGS(arg_i64(p->user_id), arg_all(p), arg_i64(id), arg_i64(c->max_session_seconds)), NULL, e);
 	if (err)
 		return err;
 	err = db_run(db, STMT_WORKER_CHANGE,

@@ -57,8 +57,8 @@ static bool is_null(const char *key)
 static void run(int64_t id, const char *capabilities)
 {
 	world_sql(w, "with s as (insert into session(worker_id, owner_id, account_id, provider, generation, state, got, slots, registered_at, "
-		     "deadline, agent, capabilities) select id, owner_id, account_id, provider, generation, 'running', '{cpu}', 2, now(), "
-		     "now() + interval '1 hour', '1.0.0', '%s' from worker where id = %lld returning id), "
+		     "deadline, agent, capabilities, token_hash) select id, owner_id, account_id, provider, generation, 'running', '{cpu}', 2, now(), "
+		     "now() + interval '1 hour', '1.0.0', '%s', sha256(id::text::bytea) from worker where id = %lld returning id), "
 		     "l as (insert into session_live(session_id, utilization, memory_used, memory_total) select id, 42, 1, 2 from s) "
 		     "update worker set session_id = (select id from s), state = 'healthy' where id = %lld", capabilities, (long long)id, (long long)id);
 }
@@ -278,9 +278,19 @@ START_TEST(test_time_of_a_running_session_is_only_lowered)
 	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{'maxSessionSeconds':3601}"), 400);
 	ck_assert_str_eq(call_faults(&c), "maxSessionSeconds");
 	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{'maxSessionSeconds':null}"), 400);
+	ck_assert_int_eq(count("session where deadline - registered_at = interval '1 hour'"), 1);
 	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{'maxSessionSeconds':1800}"), 200);
+	ck_assert_int_eq(count("session where deadline - registered_at = interval '30 min' and limit_seconds = 1800"), 1);
 	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{'maxSessionSeconds':1800,'title':'same'}"), 200);
 	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{'title':'other'}"), 200);
+	/* Refused: rolled back, its session's deadline too. */
+	c.if_match = "\"v1\"";
+	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{'maxSessionSeconds':60}"), 412);
+	ck_assert_int_eq(one(&bob, "PATCH", id, "", "{'maxSessionSeconds':60}"), 404);
+	world_sql(w, "update worker set desired = 'deleted'");
+	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{'maxSessionSeconds':60}"), 409);
+	world_sql(w, "update worker set desired = 'running'");
+	ck_assert_int_eq(count("session where limit_seconds = 1800"), 1);
 	world_sql(w, "update session set state = 'ended', ended_at = now()");
 	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{'maxSessionSeconds':null}"), 200);
 }
