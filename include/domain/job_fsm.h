@@ -1,7 +1,7 @@
 /*
- * job_fsm - the states of a job, the outcomes of an attempt, and every edge.
+ * job_fsm - the types and states of a job, the outcomes of an attempt, and every edge.
  *
- * A state's number is what the database stores (job_done.state,
+ * A type's and a state's number is what the database stores (job_done.state,
  * job_attempt.outcome) and never changes.  Statements over thousands of rows
  * move jobs in set form; they use these edges and no others, and a test
  * compares.  To add a state: a line and its edges here, and a migration.
@@ -13,6 +13,8 @@
 #include <stddef.h>
 
 #include "base/str.h"
+
+enum job_type { JOB_SCRIPT, JOB_TRAINING, JOB_INFERENCE, JOB_TYPE_COUNT };
 
 #define JOB_STATES(X)          \
 	X(QUEUED, "queued")       \
@@ -39,6 +41,9 @@ struct job_edge {
 
 extern const struct job_edge job_edges[];
 extern const size_t job_edge_count;
+
+const char *job_type_name(enum job_type t);
+enum job_type job_type_parse(struct str name); /* JOB_TYPE_COUNT when unknown */
 
 const char *job_state_name(int state);     /* "queued", …; BUG for no state */
 const char *job_outcome_name(int outcome); /* the same, with "released" and "lost" */

@@ -13,8 +13,7 @@
 #include <stdint.h>
 
 #include "db/db.h"
-
-enum job_type { JOB_SCRIPT, JOB_TRAINING, JOB_INFERENCE, JOB_TYPE_COUNT };
+#include "domain/job_fsm.h"
 
 enum {
 	LANE_ACCELERATOR_MAX = 256, /* bytes of the canonical list, with NUL */
@@ -31,9 +30,6 @@ struct lane {
 	int priority; /* 0…9, 9 first */
 };
 
-const char *job_type_name(enum job_type t);
-enum job_type job_type_parse(struct str name); /* JOB_TYPE_COUNT when unknown */
-
 /* A name that a worker may have got: letters, digits, "._-", at most 64. */
 bool accelerator_valid(struct str name);
 /*
@@ -41,9 +37,6 @@ bool accelerator_valid(struct str name);
  * "tpu" in lower case.  False when it does not fit.
  */
 bool accelerator_list(const struct str *names, int n, char ret[LANE_ACCELERATOR_MAX]) must_check;
-/* Whether a worker that got `name` may take a job of this list; case does not matter. */
-bool accelerator_accepts(const char *list, struct str name);
-
 /* Ids of n lanes, made where they are missing.  ERR_INVALID when an owner has too many. */
 enum err lane_find(struct db *db, const struct lane *lanes, int n, int32_t *ids, struct error *e) must_check;
 void lane_forget(void);

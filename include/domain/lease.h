@@ -7,9 +7,7 @@
 
 #include "base/config.h"
 #include "base/str.h"
-
-/* The numbers are the database's. */
-enum job_type { JOB_SCRIPT, JOB_TRAINING, JOB_INFERENCE, JOB_TYPE_COUNT };
+#include "domain/job_fsm.h"
 
 /* What an agent may report: outcomes of an attempt. */
 enum lease_outcome { LEASE_SUCCEEDED = 2, LEASE_FAILED, LEASE_TIMED_OUT, LEASE_CANCELLED, LEASE_RELEASED, LEASE_LOST };

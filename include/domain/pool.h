@@ -1,8 +1,8 @@
 /*
  * pool - a look at the workers, to tell a person what a job waits for.
  *
- * Decides nothing: the claim does, with the placement core.  This is the cheap
- * answer for one request: the forecast in the reply to a submission, and the
+ * Decides nothing: the claim does.  This asks the same placement core about one
+ * job at a time: for the forecast in the reply to a submission, and for the
  * reason that a queued job shows.
  */
 #ifndef DOMAIN_POOL_H
@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "domain/lane.h"
+#include "domain/placement.h"
 
 /* Why a queued job waits, as the API names it.  Later ones of this list say more. */
 #define WAITS(X)                      \
@@ -32,27 +33,18 @@ enum wait {
 };
 const char *wait_name(enum wait w);
 
-enum sharing { SHARING_NONE, SHARING_ALL, SHARING_NAMED };
-
 struct pool_worker {
-	int64_t id, account_owner;
-	enum sharing sharing;
-	const struct json *shared_with; /* ids of users */
-	bool running;                   /* takes jobs now */
-	enum wait otherwise;            /* what its state means for a job, when not running */
-	const struct json *got;         /* names that its session got; NULL before registration */
-	struct str asked;
-	int slots, free;
-	double left_seconds;            /* of the session; negative = no deadline */
+	int64_t id;
+	struct place_worker place; /* as the placement core sees it; borrows from the rows and the arena */
+	bool running;              /* takes jobs now */
+	enum wait otherwise;       /* what its state means for a job, when not running */
+	int slots;
 };
 
 struct pool {
 	struct pool_worker *workers;
 	int count;
-	/* owned */
-	struct rows rows;
-	struct json **documents;
-	int document_count;
+	struct rows rows; /* owned */
 };
 
 enum err pool_look(struct db *db, struct arena *a, struct pool *ret, struct error *e) must_check;

@@ -233,8 +233,8 @@ select exists (select from job_ending where id = $1::bigint) as ending;
 -- Workers that run or are to run, as placement sees them: for forecasts, and for the reason that a
 -- waiting job shows.  The claim decides.
 select w.id, w.state, w.desired, w.accelerator, a.owner_id as account_owner,
-  case when p.sharing_allowed then a.sharing else 'none' end as sharing, to_json(a.shared_with) as shared_with,
-  s.state as session_state, to_json(s.got) as got, s.slots, x.free, date_part('epoch', s.deadline - now()) as left_seconds
+  case when p.sharing_allowed then a.sharing else 'none' end as sharing, array_to_string(a.shared_with, ',') as shared_with,
+  s.state as session_state, array_to_string(s.got, ',') as got, s.slots, x.free, date_part('epoch', s.deadline - now()) as left_seconds
 from worker w
 join account a on a.id = w.account_id
 join provider_policy p on p.provider = w.provider

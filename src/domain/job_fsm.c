@@ -3,6 +3,28 @@
 
 #include "base/error.h"
 
+static const char *const type_names[] = {
+	[JOB_SCRIPT] = "script",
+	[JOB_TRAINING] = "training",
+	[JOB_INFERENCE] = "inference",
+};
+
+const char *job_type_name(enum job_type t)
+{
+	if ((unsigned)t >= JOB_TYPE_COUNT)
+		BUG("type %d of a job", (int)t);
+	return type_names[t];
+}
+
+enum job_type job_type_parse(struct str name)
+{
+	int t = 0;
+
+	while (t < JOB_TYPE_COUNT && !str_eqz(name, type_names[t]))
+		t++;
+	return t;
+}
+
 static const char *const state_names[] = {
 #define X(id, name) [JOB_##id] = name,
 	JOB_STATES(X)

@@ -13,28 +13,6 @@ static struct {
 } memory[SLOTS];
 static int remembered;
 
-static const char *const type_names[] = {
-	[JOB_SCRIPT] = "script",
-	[JOB_TRAINING] = "training",
-	[JOB_INFERENCE] = "inference",
-};
-
-const char *job_type_name(enum job_type t)
-{
-	if ((unsigned)t >= JOB_TYPE_COUNT)
-		BUG("type %d of a job", (int)t);
-	return type_names[t];
-}
-
-enum job_type job_type_parse(struct str name)
-{
-	int t = 0;
-
-	while (t < JOB_TYPE_COUNT && !str_eqz(name, type_names[t]))
-		t++;
-	return t;
-}
-
 /* ---- accelerators --------------------------------------------------------- */
 
 bool accelerator_valid(struct str name)
@@ -95,23 +73,6 @@ bool accelerator_list(const struct str *names, int n, char ret[LANE_ACCELERATOR_
 		ret[len] = '\0';
 	}
 	return true;
-}
-
-bool accelerator_accepts(const char *list, struct str name)
-{
-	struct str rest = str_of(list), one;
-	char text[65];
-
-	if (!rest.len)
-		return true;
-	if (name.len >= sizeof(text))
-		return false;
-	memcpy(text, name.ptr, name.len);
-	text[name.len] = '\0';
-	while (str_cut(&rest, ',', &one))
-		if (str_ieqz(one, text))
-			return true;
-	return false;
 }
 
 /* ---- memory of ids -------------------------------------------------------- */

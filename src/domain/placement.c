@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/error.h"
 
@@ -42,12 +43,13 @@ const char *place_why_name(enum place_why w)
 
 /* ---- eligibility ---- */
 
+/* People write "t4", too. */
 static bool list_has(struct str list, struct str name)
 {
 	struct str one;
 
 	while (str_cut(&list, ',', &one))
-		if (str_eq(one, name))
+		if (one.len == name.len && !strncasecmp(one.ptr, name.ptr, name.len))
 			return true;
 	return false;
 }

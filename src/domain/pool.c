@@ -1,7 +1,7 @@
 /* Forecasts and reasons from one look at the workers; see pool.h. */
 #include "domain/pool.h"
 
-#include "base/json.h"
+#include <math.h>
 
 static const char *const wait_names[] = {
 #define X(id, name) [WAIT_##id] = name,
@@ -40,34 +40,46 @@ static enum wait meaning_of(struct str state, bool wanted)
 	return WAIT_NO_WORKER;
 }
 
-static const struct json *document(struct pool *p, struct str text)
+/* "3,7": written by our own statement. */
+static size_t read_ids(struct str list, struct arena *a, const int64_t **ret)
 {
-	struct json *j = NULL;
+	int64_t *ids = arena_array(a, list.len / 2 + 1, sizeof(*ids));
+	struct str one;
+	size_t n = 0;
 
-	if (text.len && json_parse(text, SIZE_MAX, &j, NULL) == OK)
-		p->documents[p->document_count++] = j;
-	return j;
+	while (ids && list.len && str_cut(&list, ',', &one))
+		n += str_to_id(one, &ids[n]);
+	*ret = ids;
+	return n;
 }
 
-static void read_worker(struct pool *p, int i, struct pool_worker *w)
+static enum place_sharing read_sharing(struct str s)
 {
-	const struct rows *r = &p->rows;
-	struct str sharing = row_str(r, i, "sharing"), state = row_str(r, i, "state");
-	bool wanted = str_eqz(row_str(r, i, "desired"), "running");
+	return str_eqz(s, "all") ? PLACE_SHARED_ALL : str_eqz(s, "named") ? PLACE_SHARED_NAMED : PLACE_SHARED_NONE;
+}
+
+static void read_worker(const struct rows *r, int i, struct arena *a, struct pool_worker *w)
+{
+	bool wanted = str_eqz(row_str(r, i, "desired"), "running"), registered = row_str(r, i, "got").len > 0;
+	struct str state = row_str(r, i, "state");
 
 	*w = (struct pool_worker){
 		.id = row_i64(r, i, "id"),
-		.account_owner = row_i64(r, i, "account_owner"),
-		.sharing = str_eqz(sharing, "all") ? SHARING_ALL : str_eqz(sharing, "named") ? SHARING_NAMED : SHARING_NONE,
-		.shared_with = document(p, row_str(r, i, "shared_with")),
 		.running = wanted && str_eqz(state, "healthy") && str_eqz(row_str(r, i, "session_state"), "running"),
 		.otherwise = meaning_of(state, wanted),
-		.got = document(p, row_str(r, i, "got")),
-		.asked = row_str(r, i, "accelerator"),
 		.slots = (int)row_i64(r, i, "slots"),
-		.free = (int)row_i64(r, i, "free"),
-		.left_seconds = row_null(r, i, "left_seconds") ? -1 : row_double(r, i, "left_seconds"),
+		.place = {
+			.owner_id = row_i64(r, i, "account_owner"),
+			/* What its session got; before there is one, what was asked. */
+			.got = row_cstr(r, i, registered ? "got" : "accelerator"),
+			.free = (int)row_i64(r, i, "free"),
+			.seconds_left = row_null(r, i, "left_seconds") ? INFINITY : row_double(r, i, "left_seconds"),
+			.sharing = read_sharing(row_str(r, i, "sharing")),
+		},
 	};
+	if (w->place.free < 0)
+		w->place.free = 0;
+	w->place.shared_count = read_ids(row_str(r, i, "shared_with"), a, &w->place.shared_with);
 }
 
 enum err pool_look(struct db *db, struct arena *a, struct pool *ret, struct error *e)
@@ -78,73 +90,60 @@ enum err pool_look(struct db *db, struct arena *a, struct pool *ret, struct erro
 	err = db_run(db, STMT_POOL_LOOK, NO_ARGS, &ret->rows, e);
 	if (err)
 		return err;
-	ret->count = rows_count(&ret->rows);
-	ret->workers = arena_array(a, (size_t)ret->count, sizeof(*ret->workers));
-	ret->documents = arena_array(a, 2 * (size_t)ret->count, sizeof(*ret->documents));
-	if (!ret->workers || !ret->documents) {
-		ret->count = 0;
+	ret->workers = arena_array(a, (size_t)rows_count(&ret->rows), sizeof(*ret->workers));
+	if (!ret->workers)
 		return error_set(e, ERR_TOO_LARGE, "The request is too large.");
-	}
+	ret->count = rows_count(&ret->rows);
 	for (int i = 0; i < ret->count; i++)
-		read_worker(ret, i, &ret->workers[i]);
+		read_worker(&ret->rows, i, a, &ret->workers[i]);
 	return OK;
 }
 
 void pool_free(struct pool *p)
 {
-	for (int i = 0; i < p->document_count; i++)
-		json_free(p->documents[i]);
-	p->document_count = 0;
 	rows_free(&p->rows);
+	p->count = 0;
 }
 
-/* ---- may, fits, free ------------------------------------------------------ */
+/* ---- one job against each worker ------------------------------------------ */
 
-static bool may_use(const struct pool_worker *w, int64_t owner)
+static enum wait why_not(const struct pool_worker *w, const struct place_lane *l)
 {
-	if (w->account_owner == owner || w->sharing == SHARING_ALL)
-		return true;
-	if (w->sharing == SHARING_NAMED)
-		for (size_t i = 0; i < json_len(w->shared_with); i++)
-			if (json_as_i64(json_at(w->shared_with, i), 0) == owner)
-				return true;
-	return false;
-}
-
-/* By what the session got; before there is one, by what was asked. */
-static bool kind_matches(const struct pool_worker *w, const struct lane *l)
-{
-	if (!json_len(w->got))
-		return accelerator_accepts(l->accelerator, w->asked);
-	for (size_t i = 0; i < json_len(w->got); i++)
-		if (accelerator_accepts(l->accelerator, json_as_str(json_at(w->got, i))))
-			return true;
-	return false;
-}
-
-static bool fits(const struct pool_worker *w, const struct lane *l, int64_t seconds)
-{
-	return w->slots >= l->gpus && (w->left_seconds < 0 || w->left_seconds >= (double)seconds);
-}
-
-static enum wait why_not(const struct pool_worker *w, const struct lane *l, int64_t seconds)
-{
-	if (!kind_matches(w, l))
+	if (!place_matches(l->accelerator, w->place.got))
 		return WAIT_NO_WORKER;
-	if (!may_use(w, l->owner))
-		return w->running ? WAIT_NOT_SHARED : WAIT_NO_WORKER;
-	if (!w->running)
-		return w->otherwise;
-	if (!fits(w, l, seconds))
-		return WAIT_DOES_NOT_FIT;
-	return w->free >= l->gpus ? WAIT_PREPARING : WAIT_BUSY;
+	switch (place_fits(l, &w->place)) {
+	case PLACE_NOT_SHARED: return w->running ? WAIT_NOT_SHARED : WAIT_NO_WORKER;
+	case PLACE_TIME: return w->running ? WAIT_DOES_NOT_FIT : w->otherwise;
+	case PLACE_TOO_BIG:
+	case PLACE_BUSY:
+		if (!w->running)
+			return w->otherwise;
+		return l->gpus > w->slots ? WAIT_DOES_NOT_FIT : WAIT_BUSY;
+	case PLACE_FITS: return w->running ? WAIT_PREPARING : w->otherwise;
+	case PLACE_ACCELERATOR:
+	case PLACE_FIT_COUNT: break;
+	}
+	return WAIT_NO_WORKER;
+}
+
+static struct place_lane lane_of(const struct lane *l, int64_t estimated_seconds)
+{
+	return (struct place_lane){
+		.owner_id = l->owner,
+		.accelerator = l->accelerator,
+		.gpus = l->gpus,
+		.priority = l->priority,
+		.estimate_s = (double)estimated_seconds,
+	};
 }
 
 int64_t pool_take(struct pool *p, const struct lane *l, int64_t estimated_seconds)
 {
+	const struct place_lane one = lane_of(l, estimated_seconds);
+
 	for (int i = 0; i < p->count; i++)
-		if (why_not(&p->workers[i], l, estimated_seconds) == WAIT_PREPARING) {
-			p->workers[i].free -= l->gpus;
+		if (why_not(&p->workers[i], &one) == WAIT_PREPARING) {
+			p->workers[i].place.free -= l->gpus;
 			return p->workers[i].id;
 		}
 	return 0;
@@ -152,13 +151,14 @@ int64_t pool_take(struct pool *p, const struct lane *l, int64_t estimated_second
 
 enum wait pool_why(const struct pool *p, const struct lane *l, int64_t estimated_seconds)
 {
+	const struct place_lane one = lane_of(l, estimated_seconds);
 	enum wait most = WAIT_NO_WORKER;
 
 	for (int i = 0; i < p->count; i++) {
-		enum wait one = why_not(&p->workers[i], l, estimated_seconds);
+		enum wait w = why_not(&p->workers[i], &one);
 
-		if (one > most)
-			most = one;
+		if (w > most)
+			most = w;
 	}
 	return most;
 }

@@ -88,8 +88,8 @@ int64_t world_worker(struct world *w, int64_t account, const char *state, const 
 
 	if (!slots)
 		return id;
-	world_sql(w, "with s as (insert into session(worker_id, owner_id, account_id, provider, generation, state, got, slots, registered_at) "
-		     "select id, owner_id, account_id, provider, 1, 'running', '%s', %d, now() from worker where id = %lld returning id, worker_id), "
+	world_sql(w, "with s as (insert into session(worker_id, owner_id, account_id, provider, generation, state, got, slots, registered_at, token_hash) "
+		     "select id, owner_id, account_id, provider, 1, 'running', '%s', %d, now(), sha256(id::text::bytea) from worker where id = %lld returning id, worker_id), "
 		     "l as (insert into session_live(session_id) select id from s) "
 		     "update worker set session_id = s.id from s where worker.id = s.worker_id",
 		  got, slots, (long long)id);
@@ -135,27 +135,66 @@ enum job_state world_state(struct world *w, int64_t id)
 	return (enum job_state)row_i64(&rows, 0, "state");
 }
 
+/* What the agent of a worker presents, as hex. */
+static const char *token_of(struct world *w, int64_t worker)
+{
+	cleanup_rows struct rows r = {0};
+
+	pg_sql(w->super, world_text(w, "select encode(sha256('%lld'), 'hex') as hash", (long long)worker), &r);
+	return world_text(w, "%s", row_cstr(&r, 0, "hash"));
+}
+
+int world_claim_on(struct world *w, struct db *db, int64_t job, int64_t worker)
+{
+	cleanup_rows struct rows r = {0};
+	struct error e = {0};
+	const char *lane = world_text(w, "{%lld}", (long long)world_int(w, "select lane from job where id = %lld", (long long)job));
+	const char *gpus = world_text(w, "{%lld}", (long long)world_int(w, "select gpus from lane where id = (select lane from job where id = %lld)", (long long)job));
+	const char *hash = world_text(w, "{\"\\\\x%s\"}", token_of(w, worker));
+	enum err err = db_run(db, STMT_LEASE_CLAIM,
+			      ARGS(arg_cstr(lane), arg_cstr(hash), arg_cstr("{1}"), arg_cstr(world_text(w, "{%lld}", (long long)job)),
+				   arg_cstr("{300}"), arg_cstr(gpus), arg_cstr("{}")), &r, &e);
+
+	ck_assert_msg(!err, "%s", e.msg);
+	return rows_count(&r);
+}
+
 void world_claim(struct world *w, int64_t job, int64_t worker)
 {
-	int64_t n = world_int(w, "with r as (delete from job_ready where id = %lld returning *), "
-				 "c as (insert into lane_delta(lane, n) select lane, -1 from r), "
-				 "l as (insert into job_lease(id, lease, session_id, worker_id, lane, owner_id, gpus, attempt, run, max_attempts, seconds, until) "
-				 "select r.id, gen_random_uuid(), w.session_id, w.id, r.lane, r.owner_id, n.gpus, attempt + 1, run + 1, max_attempts, 300, "
-				 "now() + interval '5 min' from r join lane n on n.id = r.lane, worker w where w.id = %lld returning id) select count(*) from l",
-			      (long long)job, (long long)worker);
+	ck_assert_int_eq(world_claim_on(w, w->super, job, worker), 1);
+	ck_assert_int_eq(world_int(w, "select count(*) from job_lease where id = %lld", (long long)job), 1);
+}
 
-	ck_assert_int_eq(n, 1);
+const char *world_lease(struct world *w, int64_t job)
+{
+	cleanup_rows struct rows r = {0};
+
+	pg_sql(w->super, world_text(w, "select lease from job_lease where id = %lld", (long long)job), &r);
+	ck_assert_int_eq(rows_count(&r), 1);
+	return world_text(w, "%s", row_cstr(&r, 0, "lease"));
+}
+
+const char *world_report_on(struct world *w, struct db *db, int64_t job, int64_t worker, const char *lease, enum job_state state,
+			    const char *result)
+{
+	cleanup_rows struct rows r = {0};
+	struct error e = {0};
+	const char *agents = world_text(w, "[{\"i\": 0, \"hash\": \"%s\"}]", token_of(w, worker));
+	const char *items = world_text(w, "[{\"i\": 0, \"n\": 0, \"id\": %lld, \"lease\": \"%s\", \"state\": %d, \"result\": %s}]",
+				       (long long)job, lease, (int)state, result ? result : "null");
+
+	ck_assert_msg(!db_run(db, STMT_RESULT_TAKE, ARGS(arg_cstr(agents), arg_cstr(items), arg_i64(1)), &r, &e), "%s", e.msg);
+	for (int i = 0; i < rows_count(&r); i++)
+		if (str_eqz(row_str(&r, i, "kind"), "r"))
+			return world_text(w, "%s", row_cstr(&r, i, "verdict"));
+	ck_abort_msg("no verdict");
 }
 
 void world_end(struct world *w, int64_t job, enum job_state state, const char *result)
 {
-	int64_t n = world_int(w, "with l as (delete from job_lease where id = %lld returning *), "
-				 "d as (insert into job_done(id, owner_id, lane, state, attempt, run, max_attempts, lease, session_id, worker_id, reported, started, result) "
-				 "select id, owner_id, lane, %d, attempt, run, max_attempts, lease, session_id, worker_id, true, started, %s from l returning id) "
-				 "select count(*) from d",
-			      (long long)job, (int)state, result ? world_text(w, "'%s'", result) : "null");
+	int64_t worker = world_int(w, "select worker_id from job_lease where id = %lld", (long long)job);
 
-	ck_assert_int_eq(n, 1);
+	ck_assert_str_eq(world_report_on(w, w->super, job, worker, world_lease(w, job), state, result), "accepted");
 }
 
 struct blocked {

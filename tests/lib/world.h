@@ -33,7 +33,14 @@ struct job_placed world_submit(struct world *w, const struct principal *p, const
 /* The whole first row of a job. */
 void world_job(struct world *w, int64_t id, struct rows *ret);
 enum job_state world_state(struct world *w, int64_t id);
-/* Makes the job run in the worker's session, as a claim does, and back. */
+/* Claims the job for the worker's session, by the events role's own statement; how many were leased. */
+int world_claim_on(struct world *w, struct db *db, int64_t job, int64_t worker);
+/* Reports the job's end as its agent would; the verdict. */
+const char *world_report_on(struct world *w, struct db *db, int64_t job, int64_t worker, const char *lease, enum job_state state,
+			    const char *result);
+/* The lease of a running job. */
+const char *world_lease(struct world *w, int64_t job);
+/* Both as the superuser, who may have a transaction open; they must succeed. */
 void world_claim(struct world *w, int64_t job, int64_t worker);
 void world_end(struct world *w, int64_t job, enum job_state state, const char *result);
 /* Formats and runs as the superuser; world_int returns the first value. */
