@@ -234,7 +234,7 @@ static void check_value(struct check *c, const char *path, struct json *object, 
 			check_line(c, path, v, f->choices, 1, item_max(f));
 			break;
 		}
-		/* fall through */
+		__attribute__((fallthrough));
 	case FIELD_STRINGS:
 	case FIELD_LIST: check_items(c, path, f, v); break;
 	case FIELD_OBJECT:

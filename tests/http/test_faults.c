@@ -230,12 +230,15 @@ END_TEST
 START_TEST(test_silent_peer_is_dropped)
 {
 	struct web w;
+	int64_t start;
 	int fd;
 
 	web_start(&w, "api", pg_conninfo(pg, "web", "gpupool"), 1);
 	fd = fcgi_connect(w.socket);
+	start = clock_ms();
 	/* The only process is back within the second that a silent peer gets. */
 	ck_assert_int_eq(status_of(&w, "/healthz"), 200);
+	ck_assert_int_lt(clock_ms() - start, 8000);
 	close(fd);
 	ck_assert_int_eq(web_stop(&w), 0);
 }
