@@ -78,6 +78,7 @@ struct ctx {
 	const struct config *config;
 	struct arena *arena; /* the request's */
 	const struct template_set *templates; /* NULL = pages are not served */
+	bool *schema_known; /* the process has seen that the database fits this program; NULL = is not asked */
 	struct wakes *wakes; /* the process's hints; NULL = none are sent */
 	bool strict; /* a page whose model lacks what its template shows is an error; always in test builds */
 };

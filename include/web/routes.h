@@ -50,6 +50,7 @@ enum route_flags {
 	ROUTE_WAITS = 1 << 3,   /* events: may be parked up to 90 s */
 	ROUTE_HIDDEN = 1 << 4,  /* not in the OpenAPI document (pages) */
 	ROUTE_NO_AUDIT = 1 << 5,
+	ROUTE_NO_DATABASE = 1 << 6, /* answers without the database, or says itself what is wrong with it */
 };
 
 #define KiB(n) ((size_t)(n) << 10)

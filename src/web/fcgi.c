@@ -25,6 +25,7 @@ struct worker {
 	struct db *db;
 	struct arena arena;
 	struct wakes wakes;
+	bool schema_known;
 };
 
 /* ---- time limits ----------------------------------------------------------------- */
@@ -98,7 +99,14 @@ static void write_answer(FCGX_Request *fcgi, const struct response *res)
 
 static void serve(struct worker *w)
 {
-	struct ctx ctx = {.db = w->db, .config = w->child->config, .arena = &w->arena, .templates = w->child->shared, .wakes = &w->wakes};
+	struct ctx ctx = {
+		.db = w->db,
+		.config = w->child->config,
+		.arena = &w->arena,
+		.templates = w->child->shared,
+		.schema_known = &w->schema_known,
+		.wakes = &w->wakes,
+	};
 	struct request req;
 	struct response res;
 
@@ -190,6 +198,8 @@ static bool start(struct worker *w)
 		return false;
 	}
 	own_signals();
+	if (!w->child->number && access(w->child->config->state, W_OK))
+		log_warn("web.state", "path=%s error=\"%s\" effect=\"nobody can sign in by password\"", w->child->config->state, strerror(errno));
 	arena_init(&w->arena, FCGI_ARENA);
 	return db_open(&o, &w->db) == OK;
 }

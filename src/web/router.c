@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/log.h"
+#include "db/migrate.h"
 #include "domain/audit.h"
 #include "web/form.h"
 #include "web/idempotency.h"
@@ -306,6 +307,18 @@ static enum err run_handler(struct run *run)
 	return run->refused ? OK : err;
 }
 
+/* Once a connection: a schema that this program does not know is "not available", not a fault of ours. */
+static enum err check_schema(struct ctx *ctx, const struct route *r, struct error *e)
+{
+	enum err err;
+
+	if (!ctx->schema_known || *ctx->schema_known || (r->flags & ROUTE_NO_DATABASE))
+		return OK;
+	err = migrate_check(ctx->db, e);
+	*ctx->schema_known = !err;
+	return err;
+}
+
 static enum err walk(struct ctx *ctx, struct request *req, struct response *res, struct field_errors *f, struct error *e)
 {
 	struct run run = {.ctx = ctx, .req = req, .res = res, .e = e};
@@ -315,7 +328,8 @@ static enum err walk(struct ctx *ctx, struct request *req, struct response *res,
 	if (err)
 		return err;
 	r = req->route;
-	if (r->auth == AUTH_ANY || r->auth == AUTH_PAGE)
+	err = check_schema(ctx, r, e);
+	if (!err && (r->auth == AUTH_ANY || r->auth == AUTH_PAGE))
 		err = auth_resolve(ctx, req, e);
 	if (!err)
 		err = router_permit(req, e);
@@ -393,6 +407,8 @@ void router_handle(struct ctx *ctx, struct request *req, struct response *res)
 	} else if ((err = walk(ctx, req, res, &f, &e))) {
 		if (e.code != err)
 			error_set(&e, err, "%s", "");
+		if (ctx->schema_known && err_http_status(err) >= 500)
+			*ctx->schema_known = false;
 		view_problem(ctx, req, res, &e, &f);
 	}
 	conditional(req, res);

@@ -21,11 +21,13 @@
 
 const struct route routes[] = {
 	/* ---- state of the service ---- */
-	{API(GET, "/healthz", "health"), AUTH_NONE, PERM_NONE, NOTHING, health_get, .summary = "Whether the process answers."},
-	{API(GET, "/readyz", "ready"), AUTH_NONE, PERM_NONE, NOTHING, ready_get,
+	{API(GET, "/healthz", "health"), AUTH_NONE, PERM_NONE, NOTHING, health_get, .flags = ROUTE_NO_DATABASE,
+	 .summary = "Whether the process answers."},
+	{API(GET, "/readyz", "ready"), AUTH_NONE, PERM_NONE, NOTHING, ready_get, .flags = ROUTE_NO_DATABASE,
 	 .summary = "Whether database and schema are there."},
 	{API(GET, "/metrics", "metrics"), AUTH_NONE, PERM_NONE, NOTHING, metrics_get, .summary = "Gauges of the pool as Prometheus text."},
-	{API(GET, "/api/openapi.json", "openapi"), AUTH_NONE, PERM_NONE, NOTHING, openapi_get, .summary = "This document."},
+	{API(GET, "/api/openapi.json", "openapi"), AUTH_NONE, PERM_NONE, NOTHING, openapi_get, .flags = ROUTE_NO_DATABASE,
+	 .summary = "This document."},
 
 	/* ---- signing in ---- */
 	{API(POST, "/api/gpu/sign-in", "signin.create"), AUTH_NONE, PERM_NONE, JSON(KiB(16)), signin_create, .body = signin_body,
@@ -201,7 +203,7 @@ const struct route routes[] = {
 	{API(POST, "/admin/profile/sign-out-others", "me.signOutOthers"), AUTH_PAGE, PERM_SELF, SENT(KiB(4), page_sign_out_others),
 	 .summary = "Ends my other sign-ins."},
 	{API(GET, "/admin/sign-in", "page.signin"), AUTH_NONE, PERM_NONE, NOTHING, signin_page, .query = signin_page_query,
-	 .flags = ROUTE_HIDDEN, .summary = "Sign-in page."},
+	 .flags = ROUTE_HIDDEN | ROUTE_NO_DATABASE, .summary = "Sign-in page."},
 	{API(POST, "/admin/sign-in", "signin.create"), AUTH_NONE, PERM_NONE, FORM(KiB(16)), signin_submit, .body = signin_page_body, .again = signin_again,
 	 .flags = ROUTE_HIDDEN | ROUTE_NO_TX, .summary = "Signs in."},
 	{API(POST, "/admin/sign-out", "signout.create"), AUTH_PAGE, PERM_NONE, FORM(KiB(4)), signout_submit, .flags = ROUTE_HIDDEN,

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "db/migrate.h"
 #include "people.h"
 #include "unit.h"
 #include "web.h"
@@ -111,14 +112,24 @@ END_TEST
 START_TEST(test_schema_that_is_not_there)
 {
 	struct web w;
-	struct db *super = pg_db(pg, "postgres", "postgres");
+	struct db *super = pg_db(pg, "postgres", "postgres"), *owner;
+	struct error e = {0};
+	int applied;
 
-	pg_sql(super, "create database bare", NULL);
+	pg_sql(super, "create database bare owner gpupool_owner", NULL);
 	db_close(super);
 	web_start(&w, "api", pg_conninfo(pg, "web", "bare"), 1);
 	ck_assert_int_eq(status_of(&w, "/healthz"), 200);
 	expect_503(&w, "/readyz");
-	ck_assert_int_ge(status_of(&w, "/api/gpu/users"), 500);
+	expect_503(&w, "/api/gpu/users");
+	expect_503(&w, "/metrics");
+	ck_assert_int_eq(status_of(&w, "/admin/sign-in"), 200);
+	/* It comes while we run, as after `gpupool migrate`. */
+	owner = pg_db(pg, "owner", "bare");
+	ck_assert_int_eq(migrate_run(owner, &applied, &e), OK);
+	ck_assert_int_eq(status_of(&w, "/readyz"), 200);
+	ck_assert_int_eq(status_of(&w, "/api/gpu/users"), 401);
+	db_close(owner);
 	ck_assert_int_eq(web_stop(&w), 0);
 }
 END_TEST
