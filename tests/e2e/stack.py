@@ -227,7 +227,7 @@ class Browser:
         reply = self.request("POST", "/api/gpu/sign-in", json.dumps({"name": name, "password": password}),
                              {"Content-Type": "application/json"})
         assert reply.status == 200, reply
-        self.csrf = reply.json["csrf"]
+        self.csrf = reply.json["csrfToken"]
         return reply
 
     def json(self, method, path, body):
