@@ -28,6 +28,7 @@ struct parked {
 	char *holding; /* JSON array of leases, NULL = none */
 	int64_t worker_id; /* of the path */
 	int64_t until;
+	unsigned asked; /* c->clock when the enter statement was bound */
 	int16_t max;
 	int16_t given;  /* GPUs of the jobs in the answer */
 	bool listed;
@@ -50,6 +51,7 @@ struct peer {
 	enum place_sharing sharing;
 	bool running; /* takes jobs */
 	int free;     /* slots or GPUs */
+	unsigned freed; /* c->clock when a result was taken: what was read before counts too much as busy */
 	int wanted;   /* sum of max - given of its list */
 	uint8_t token[CRYPTO_HASH];
 	struct parked *first, *last;
@@ -68,6 +70,7 @@ struct claims {
 	struct peer *buckets[PEER_BUCKETS];
 	int parked;
 	int ticks;
+	unsigned clock; /* orders enter statements and results */
 	struct broker *broker;
 };
 

@@ -76,6 +76,8 @@ void claims_jobs_hint(struct events *ev);
 /* Events were written: streams look soon. */
 void streams_hint(struct events *ev);
 
+/* The session's result was taken: its parked claims have more room than was read. */
+void claims_freed(struct events *ev, int64_t session);
 /* Deltas were written: fold them in a while. */
 void claims_fold_soon(struct events *ev);
 

@@ -82,15 +82,17 @@ cross join lateral (
   select type from lane where id = l.lane offset 0) n;
 
 -- name: claim_watch
--- $1 sessions with a parked claim, $2 the lowest protocol that is spoken: those that orders wait for.
+-- $1 sessions with a parked claim, $2 the room that is known of each, $3 the lowest protocol that is spoken:
+-- those that orders wait for, and those that have more room (a result went to another process).
 select t.id
-from unnest($1::bigint[]) t(id)
+from unnest($1::bigint[], $2::int[]) t(id, free)
 cross join lateral (
-  select worker_id, state, protocol from session where id = t.id offset 0) s
+  select worker_id, state, protocol, slots from session where id = t.id offset 0) s
 cross join lateral (
   select desired from worker where id = s.worker_id offset 0) w
-where s.state <> 'running' or w.desired <> 'running' or s.protocol < $2::int
-  or exists (select from job_ending e where e.session_id = t.id);
+where s.state <> 'running' or w.desired <> 'running' or s.protocol < $3::int
+  or exists (select from job_ending e where e.session_id = t.id)
+  or (t.free < s.slots and t.free < s.slots - (select coalesce(sum(l.gpus), 0) from job_lease l where l.session_id = t.id));
 
 -- name: lane_look
 -- Lanes that are not empty, by what is folded and what is not yet; oldest is the floor of a claim.

@@ -318,8 +318,9 @@ static void bind_enter(struct batch *b, struct arg *args)
 {
 	for (int i = 0; i < b->n; i++) {
 		struct exchange *x = exchange_of(b->items[i]);
-		const struct parked *k = x->state;
+		struct parked *k = x->state;
 
+		k->asked = ++((struct claims *)b->ctx)->clock;
 		item_begin(&b->buf[0]);
 		buf_addf(&b->buf[0], "{\"i\":%d,", i);
 		item_hash(&b->buf[0], x);
@@ -366,6 +367,8 @@ static void entered(struct claims *c, struct parked *k, const struct rows *rows,
 		end_answer(c, k, orders);
 	else if (row_str(rows, row, "missing").len)
 		missing_leases(c, k, row_str(rows, row, "missing"));
+	else if (k->max > p->free && (int)(p->freed - k->asked) > 0)
+		enter(c, k, true); /* a result overtook the statement: read again */
 	else
 		park(c, k, p);
 }
@@ -468,19 +471,27 @@ void claim_enter_anew(struct claims *c, struct peer *p, bool with_holding)
 
 static void add_watched(struct peer *p, void *ctx)
 {
-	if (p->first)
-		array_add_i64(ctx, p->session_id);
+	struct batch *b = ctx;
+
+	if (!p->first)
+		return;
+	array_add_i64(&b->buf[0], p->session_id);
+	/* Who has room for all it wants need not be counted anew. */
+	array_add_i64(&b->buf[1], p->wanted > p->free ? p->free : SLOTS_MOST);
 }
 
 static void bind_watch(struct batch *b, struct arg *args)
 {
 	struct claims *c = b->ctx;
 
-	array_begin(&b->buf[0]);
-	peers_each(c, add_watched, &b->buf[0]);
-	array_end(&b->buf[0]);
-	args[0] = arg_buf(&b->buf[0]);
-	args[1] = arg_i64(PROTOCOL_OLDEST);
+	for (int i = 0; i < 2; i++)
+		array_begin(&b->buf[i]);
+	peers_each(c, add_watched, b);
+	for (int i = 0; i < 2; i++) {
+		array_end(&b->buf[i]);
+		args[i] = arg_buf(&b->buf[i]);
+	}
+	args[2] = arg_i64(PROTOCOL_OLDEST);
 }
 
 static void watch_done(struct batch *b, const struct rows *rows)
@@ -673,6 +684,18 @@ void claims_jobs_hint(struct events *ev)
 {
 	broker_hint(ev->claims->broker);
 	broker_fold_soon(ev->claims->broker);
+}
+
+void claims_freed(struct events *ev, int64_t session)
+{
+	struct claims *c = ev->claims;
+	struct peer *p = peer_find(c, session);
+
+	if (!p)
+		return;
+	p->freed = ++c->clock;
+	if (p->first && p->wanted > p->free)
+		claim_enter_anew(c, p, false);
 }
 
 void claims_fold_soon(struct events *ev)

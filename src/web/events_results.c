@@ -192,8 +192,11 @@ static void results_done(struct batch *b, const struct rows *rows)
 	struct judged j = {.rows = rows};
 
 	sort_verdicts(&j, b->n);
-	for (int i = 0; i < b->n; i++)
+	for (int i = 0; i < b->n; i++) {
+		if (j.agents[i] >= 0)
+			claims_freed(a->ev, row_i64(rows, j.agents[i], "id"));
 		answer(exchange_of(b->items[i]), &j, j.agents[i]);
+	}
 	free(j.verdicts);
 	free(j.agents);
 	if (j.released)
