@@ -578,7 +578,7 @@ static const char *concrete(const char *pattern, char *ret, size_t cap)
 		id = pg_int(db, "select min(t.id) from api_token t join users u on u.id = t.user_id where u.name = 'olga'");
 	else if (strstr(pattern, "/accounts/"))
 		id = pg_int(db, "select a.id from account a join users u on u.id = a.owner_id where u.name = 'olga' and provider = 'local'");
-	else if (strstr(pattern, "/notebooks/"))
+	else if (strstr(pattern, "/notebooks/") || strstr(pattern, "/admin/workers/"))
 		id = pg_int(db, "select w.id from worker w join users u on u.id = w.owner_id where u.name = 'olga'");
 	else if (strstr(pattern, "/jobs/"))
 		id = pg_int(db, "select j.id from job j join users u on u.id = j.owner_id where u.name = 'olga'");
@@ -626,6 +626,46 @@ START_TEST(test_every_role_on_every_route)
 		}
 	}
 	ck_assert_int_ge(walked, 95);
+}
+END_TEST
+
+/* Pages: nobody is led to the sign-in, a form without its token does nothing, a viewer is told no. */
+START_TEST(test_every_page)
+{
+	struct browser viewer, admin;
+	char path[128];
+
+	ck_assert_int_eq(sign_in(&viewer, "vera", PASSWORD), 200);
+	ck_assert_int_eq(sign_in(&admin, "admin", PASSWORD), 200);
+	for (size_t i = 0; i < route_count; i++) {
+		const struct route *r = &routes[i];
+		bool writes = method_writes(r->method);
+		struct call c = {.method = method_name(r->method), .path = concrete(r->path, path, sizeof(path))};
+		cleanup_reply struct reply nobody = {0}, bare = {0}, seen = {0};
+
+		if (r->serves != SERVES_API || r->auth != AUTH_PAGE)
+			continue;
+		if (writes) {
+			c.type = "application/x-www-form-urlencoded";
+			c.body = STR("csrf=forged&name=x");
+		}
+		c.headers[0][0] = "HTTP_SEC_FETCH_SITE";
+		c.headers[0][1] = "same-origin";
+		ask(&c, &nobody);
+		ck_assert_msg(nobody.status == 303 && !strncmp(reply_header(&nobody, "Location"), "/admin/sign-in", 14), "%s %s: %d", c.method,
+			      c.path, nobody.status);
+		c.headers[1][0] = "HTTP_COOKIE";
+		c.headers[1][1] = admin.cookie;
+		ask(&c, &bare);
+		if (writes)
+			ck_assert_msg(bare.status == 403, "%s without its token: %d", c.path, bare.status);
+		else
+			ck_assert_msg(bare.status == 200 || bare.status == 303 || bare.status == 404, "%s: %d %s", c.path, bare.status, bare.body.ptr);
+		c.headers[1][1] = viewer.cookie;
+		ask(&c, &seen);
+		if (least_role[r->perm] > ROLE_VIEWER)
+			ck_assert_msg(seen.status == 403, "%s as a viewer: %d", c.path, seen.status);
+	}
 }
 END_TEST
 
@@ -845,6 +885,7 @@ int main(void)
 	tcase_add_test(t, test_last_admin_stays);
 	tcase_add_test(t, test_names_are_unique_and_plain);
 	tcase_add_test(t, test_every_role_on_every_route);
+	tcase_add_test(t, test_every_page);
 	tcase_add_test(t, test_foreign_objects_do_not_exist);
 	tcase_add_test(t, test_own_objects_exist);
 	tcase_add_test(t, test_accounts);
