@@ -284,7 +284,7 @@ create table job_lease (
   artifact_bytes bigint not null default 0)
   with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
 create index on job_lease (session_id);
-create index on job_lease (owner_id, id);
+create index on job_lease (owner_id);               -- no other index may serve a look-up by id
 
 -- A cancelled job whose process is not yet known to be gone: still fills its slot.
 create table job_ending (

@@ -10,9 +10,10 @@ from unnest($1::bytea[], $2::bigint[], $3::uuid[], $4::text[], $5::bigint[], $6:
 cross join lateral (
   select id from session where token_hash = t.hash and state <> 'ended' offset 0) s
 cross join lateral (
-  select artifact_bytes from job_lease where id = t.id and lease = t.lease and session_id = s.id offset 0) l
+  select artifact_bytes, session_id from job_lease where id = t.id and lease = t.lease offset 0) l
 left join lateral (
-  select size, sha256 from artifact where id = t.id and name = t.name) a on true;
+  select size, sha256 from artifact where id = t.id and name = t.name) a on true
+where l.session_id = s.id;
 
 -- name: artifact_commit
 -- $1 token hash, $2 job, $3 lease, $4 name, $5 size, $6 sha256, $7 path; $8 most bytes of a job.  One row each
@@ -26,8 +27,8 @@ l as materialized (
   from q cross join lateral (
     select id from session where token_hash = q.hash and state <> 'ended' offset 0) s
   cross join lateral (
-    select * from job_lease l where l.id = q.id and l.lease = q.lease and l.session_id = s.id
-      and l.artifact_bytes + q.size <= $8::bigint for no key update) l),
+    select * from job_lease l where l.id = q.id and l.lease = q.lease offset 0 for no key update) l
+  where l.session_id = s.id and l.artifact_bytes + q.size <= $8::bigint),
 put as (
   insert into artifact(id, name, run, owner_id, size, sha256, path) select id, name, run, owner_id, size, sha256, path from l
   on conflict (id, name) do update set run = excluded.run, size = excluded.size, sha256 = excluded.sha256, path = excluded.path,

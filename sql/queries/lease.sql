@@ -3,7 +3,10 @@
 --
 -- The plans must not turn: rows are looked up by `cross join lateral (… offset 0)`
 -- or `(… for update)`, which is never flattened, and changed by
--- `id = any (array(select …))`.  Leases are the only fence.
+-- `id = any (array(select …))`.  A table that has other indices holding the id is asked by
+-- the id alone, the rest is compared outside; where such an index could serve a look-up by
+-- id of a partition that was seen empty, `between id and id order by id` leaves the key only.
+-- Leases are the only fence.
 
 -- name: agent_register
 -- $1 [{i, hash, token, instance, agent, protocol, capabilities, got, memory, slots}]; one row each
@@ -75,11 +78,12 @@ cross join lateral (select sharing_allowed from provider_policy where provider =
 select l.id, l.lease, l.session_id, l.lane, l.attempt, l.gpus, l.seconds, j.name, j.payload, j.timeout_seconds, n.type
 from unnest($1::bigint[], $2::bigint[]) t(session_id, id)
 cross join lateral (
-  select * from job_lease where id = t.id and session_id = t.session_id offset 0) l
+  select * from job_lease where id = t.id offset 0) l
 cross join lateral (
   select name, payload, timeout_seconds from job where id = l.id and owner_id = l.owner_id offset 0) j
 cross join lateral (
-  select type from lane where id = l.lane offset 0) n;
+  select type from lane where id = l.lane offset 0) n
+where l.session_id = t.session_id;
 
 -- name: claim_watch
 -- $1 sessions with a parked claim, $2 the room that is known of each, $3 the lowest protocol that is spoken:
@@ -130,6 +134,7 @@ select ok from lock;
 -- name: lease_claim
 -- $1 lane, $2 token hash, $3 how many, $4 floor, $5 lease seconds, $6 gpus: one element a choice of the
 -- placement core; $7 what the decision row says.  A session that is being ended is locked and gets nothing.
+-- The k-th job of a lane goes to the k-th place of its arrays: a join would be a loop in a loop.
 with pick as materialized (
   select t.*, s.id session_id, s.worker_id
   from unnest($1::int[], $2::bytea[], $3::int[], $4::bigint[], $5::int[], $6::smallint[])
@@ -137,11 +142,10 @@ with pick as materialized (
   cross join lateral (
     select id, worker_id from session
     where token_hash = t.hash and state = 'running' and (deadline is null or deadline > now()) for share skip locked) s),
-slot as (
-  select p.lane, p.floor, p.session_id, p.worker_id, p.seconds, p.gpus, row_number() over (partition by p.lane order by p.ord) k
-  from pick p cross join lateral generate_series(1, p.n)),
-want as (
-  select lane, count(*) n, coalesce(min(floor), 0) floor from slot group by lane),
+want as materialized (
+  select p.lane, count(*) n, coalesce(min(p.floor), 0) floor, min(p.seconds) seconds, min(p.gpus) gpus,
+    array_agg(p.session_id order by p.ord) sessions, array_agg(p.worker_id order by p.ord) workers
+  from pick p cross join lateral generate_series(1, p.n) group by p.lane),
 found as (
   select r.tid from want cross join lateral (
     select ctid tid from job_ready j where j.lane = want.lane and j.id >= want.floor
@@ -150,9 +154,9 @@ gone as (
   delete from job_ready where ctid = any (array(select tid from found)) returning *),
 held as (
   insert into job_lease(id, lease, session_id, worker_id, lane, owner_id, gpus, attempt, run, max_attempts, seconds, until)
-  select g.id, gen_random_uuid(), s.session_id, s.worker_id, g.lane, g.owner_id, s.gpus, g.attempt + 1, g.run + 1, g.max_attempts,
-    s.seconds, now() + make_interval(secs => s.seconds)
-  from (select *, row_number() over (partition by lane order by id) k from gone) g join slot s using (lane, k)
+  select g.id, gen_random_uuid(), w.sessions[g.k], w.workers[g.k], g.lane, g.owner_id, w.gpus, g.attempt + 1, g.run + 1,
+    g.max_attempts, w.seconds, now() + make_interval(secs => w.seconds)
+  from (select *, row_number() over (partition by lane order by id) k from gone) g join want w on w.lane = g.lane
   returning id, lease, session_id, lane, owner_id, attempt, gpus, seconds),
 c as (
   insert into lane_delta(lane, n) select lane, -count(*) from held group by lane),
@@ -181,11 +185,14 @@ s as materialized (
     select id, worker_id, state, protocol, deadline from session where token_hash = decode(a.hash, 'hex') offset 0) s
   cross join lateral (
     select desired, state from worker where id = s.worker_id offset 0) w),
+by_i as materialized (
+  select array_agg(s.id order by a.i) ids from a left join s on s.i = a.i and s.state <> 'ended'),
 held as materialized (
-  select s.i, x.id
-  from jsonb_to_recordset($2::jsonb) t(i int, id bigint, lease uuid) join s on s.i = t.i and s.state <> 'ended'
+  select x.id
+  from jsonb_to_recordset($2::jsonb) t(i int, id bigint, lease uuid)
   cross join lateral (
-    select l.id from job_lease l where l.id = t.id and l.lease = t.lease and l.session_id = s.id for no key update skip locked) x),
+    select l.id, l.session_id from job_lease l where l.id = t.id and l.lease = t.lease offset 0 for no key update skip locked) x
+  where x.session_id = (select ids from by_i)[t.i + 1]),
 up as (
   update job_lease l set until = now() + make_interval(secs => l.seconds),
     progress = coalesce(($3::jsonb -> l.id::text ->> 0)::real, l.progress),
@@ -225,10 +232,12 @@ s as materialized (
   select a.i, s.id, s.state, s.worker_id
   from a cross join lateral (
     select id, state, worker_id from session where token_hash = decode(a.hash, 'hex') offset 0) s),
+by_i as materialized (
+  select array_agg(s.id order by a.i) ids from a left join s on s.i = a.i and s.state <> 'ended'),
 r as materialized (
-  select distinct on (t.id, t.lease) t.id, t.lease, t.state, t.result, t.error, s.id session_id
+  select distinct on (t.id, t.lease) t.id, t.lease, t.state, t.result, t.error, (select ids from by_i)[t.i + 1] session_id
   from jsonb_to_recordset($2::jsonb) t(i int, n int, id bigint, lease uuid, state smallint, result jsonb, error jsonb)
-  join s on s.i = t.i and s.state <> 'ended'
+  where (select ids from by_i)[t.i + 1] is not null
   order by t.id, t.lease, t.n),
 ok as materialized (
   select l.*, r.state reported_state, r.result, r.error,
@@ -236,7 +245,8 @@ ok as materialized (
       select case r.state when 3 then 'error' else 'timed_out' end = any (j.retry_on)
       from job j where j.id = l.id and j.owner_id = l.owner_id) else false end again
   from r cross join lateral (
-    select * from job_lease l where l.id = r.id and l.lease = r.lease and l.session_id = r.session_id for update) l),
+    select * from job_lease l where l.id = r.id and l.lease = r.lease offset 0 for update) l
+  where l.session_id = r.session_id),
 gone as (
   delete from job_lease where id = any (array(select id from ok))),
 fin as (
@@ -283,9 +293,9 @@ select 'r', null, ok.id, ok.lease, 'accepted', case when reported_state = 6 then
 union all
 select 'r', null, rest.id, rest.lease, coalesce(
   (select case when d.lease <> rest.lease then null when d.reported then 'accepted' when d.state = 5 then 'cancelled' else 'stale' end
-   from job_done d where d.id = rest.id),
+   from job_done d where d.id between rest.id and rest.id order by d.id limit 1),
   (select case when t.reported then 'accepted' else 'stale' end from job_attempt t where t.id = rest.id and t.lease = rest.lease limit 1),
-  (select 'stale' from job j where j.id = rest.id),
+  (select 'stale' from job j where j.id between rest.id and rest.id order by j.id limit 1),
   'unknown'), 0
 from rest;
 

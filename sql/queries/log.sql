@@ -10,7 +10,8 @@ l as materialized (
   from q cross join lateral (
     select id from session where token_hash = q.hash and state <> 'ended' offset 0) s
   cross join lateral (
-    select * from job_lease l where l.id = q.id and l.lease = q.lease and l.session_id = s.id for no key update) l),
+    select * from job_lease l where l.id = q.id and l.lease = q.lease offset 0 for no key update) l
+  where l.session_id = s.id),
 new as (
   select l.*, case when off <= log_bytes and log_bytes <= $6::bigint and off + length(data) > log_bytes
     then substring(data from (log_bytes - off + 1)::int) else ''::bytea end part
@@ -33,12 +34,13 @@ select i, id, log_bytes + length(part) length, log_bytes + length(part) > $6::bi
 select t.i, r.run, r.attempt, r.log_bytes, r.ended, c.first, c.data
 from unnest($1::bigint[], $2::bigint[], $3::int[], $4::int[], $5::bigint[]) with ordinality t(id, owner, attempt, run, off, i)
 cross join lateral (
-  select id from job where id = t.id and (owner_id = t.owner or t.owner = -1) offset 0) j
+  select owner_id from job where id between t.id and t.id order by id limit 1) j
 left join lateral (
   select * from (
     select run, attempt, log_bytes, false ended from job_lease where id = t.id
     union all
-    select run, attempt, log_bytes, true from job_done where id = t.id and lease is not null
+    select run, attempt, log_bytes, true from (
+      select * from job_done where id between t.id and t.id order by id limit 1) d where lease is not null
     union all
     select run, attempt, log_bytes, true from job_attempt where id = t.id) x
   where (t.run = 0 or x.run = t.run) and (t.attempt = 0 or x.attempt = t.attempt)
@@ -52,4 +54,5 @@ left join lateral (
       where id = t.id and run = r.run and off >= coalesce((
         select max(f.off) from job_log f where f.id = t.id and f.run = r.run and f.off <= t.off), 0)
       order by off limit 64) g) x
-  where x.before < 262144) c on t.off < r.log_bytes;
+  where x.before < 262144) c on t.off < r.log_bytes
+where j.owner_id = t.owner or t.owner = -1;
