@@ -94,6 +94,8 @@ void accelerator_names(struct str gpu, struct buf *list)
 		if (name_char(gpu.ptr[i]))
 			buf_addc(&raw, gpu.ptr[i]);
 	name = buf_str(&raw);
+	if (!name.len)
+		return;
 	add(list, name);
 	if (name.len > 6 && !strncasecmp(name.ptr, "nvidia", 6)) {
 		name.ptr += 6;
