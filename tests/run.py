@@ -134,8 +134,11 @@ def stop_group(process):
 def run_command(command, env, seconds, new):
     command = [new if part == "@NEW@" else part for part in command]
     with tempfile.TemporaryFile() as out:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=out,
-                                   stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            process = subprocess.Popen(command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=out,
+                                       stderr=subprocess.STDOUT, start_new_session=True)
+        except OSError as error:
+            return 127, b"cannot be run: %s\n" % str(error).encode()
         with lock:
             running.add(process)
         try:
@@ -161,7 +164,7 @@ def run_suite(suite, index, keep):
     folder = tempfile.mkdtemp(prefix="gpt-")
     os.chmod(folder, 0o711)
     env = dict(os.environ)
-    env.update(TMPDIR=folder, GPUPOOL_BUILD=suite.build, GPUPOOL_BIN=os.path.join(ROOT, "build", suite.build),
+    env.update(TMPDIR=folder, BUILD=suite.build, GPUPOOL_BUILD=suite.build, GPUPOOL_BIN=os.path.join(ROOT, "build", suite.build),
                GPUPOOL_TEST_PORT=str(20000 + 40 * index), PYTHONDONTWRITEBYTECODE="1", CK_TIMEOUT_MULTIPLIER="2")
     env.setdefault("ASAN_OPTIONS", "abort_on_error=1:detect_leaks=1:strict_string_checks=1")
     env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
