@@ -7,15 +7,15 @@
 -- name: worker_page idempotent
 -- Workers above id $4, $5 at most; $6 provider or null, $7 state or null.  One worker is the page
 -- of one above its id - 1.
-select w.id, w.owner_id, u.name as owner_name, w.account_id, w.provider, w.title, w.accelerator, w.desired, w.state,
-  w.reason_code, w.reason, w.version, w.max_session_seconds, w.idle_stop_seconds, w.created_at, w.updated_at,
-  m.own, case when m.own then w.email end as email, case when m.own then w.url end as url,
-  s.id as session_id, s.state as session_state, s.started_at, s.registered_at, s.deadline, s.agent, s.slots,
-  s.capabilities #>> '{gpus,0,name}' as gpu_name, s.capabilities #>> '{gpus,0,memoryBytes}' as gpu_memory,
-  s.capabilities #>> '{gpus,0,driver}' as gpu_driver,
+select w.id, w.provider, w.accelerator, w.title, w.state, w.desired, w.reason_code, w.reason, case when m.own then w.url end as url,
+  s.registered_at, s.capabilities #>> '{gpus,0,name}' as gpu_name,
   case jsonb_typeof(s.capabilities -> 'gpus') when 'array' then jsonb_array_length(s.capabilities -> 'gpus') else 0 end as gpu_count,
-  greatest(0, date_part('epoch', now() - s.started_at)) as runtime_seconds,
-  v.last_heartbeat, v.utilization, v.memory_used, v.memory_total,
+  s.capabilities #>> '{gpus,0,memoryBytes}' as gpu_memory, s.capabilities #>> '{gpus,0,driver}' as gpu_driver,
+  v.utilization, v.memory_used, v.memory_total,
+  w.account_id, w.owner_id, u.name as owner_name, m.own, case when m.own then w.email end as email,
+  w.max_session_seconds, w.idle_stop_seconds, w.version, w.created_at,
+  s.id as session_id, s.state as session_state, s.started_at, s.deadline,
+  greatest(0, date_part('epoch', now() - s.started_at)) as runtime_seconds, v.last_heartbeat, s.agent, s.slots,
   (select count(*) from job_lease l where l.session_id = s.id) + (select count(*) from job_ending e where e.session_id = s.id) as running,
   coalesce(t.succeeded, 0) + coalesce(d.succeeded, 0) as succeeded,
   coalesce(t.failed, 0) + coalesce(d.failed, 0) as failed

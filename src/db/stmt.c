@@ -88,14 +88,19 @@ const char *rows_column_name(const struct rows *r, int c)
 	return PQfname(r->result, c);
 }
 
-/* PQfnumber() folds case and copies its argument; rows are read too often for that. */
+/*
+ * PQfnumber() folds case and copies its argument; rows are read too often for
+ * that.  Columns are mostly read in their order, so the search begins where the
+ * last one ended.
+ */
 static int column(const struct rows *r, const char *name)
 {
-	int n = PQnfields(r->result);
+	static _Thread_local int last;
+	int n = PQnfields(r->result), c = last < n ? last : 0;
 
-	for (int c = 0; c < n; c++)
+	for (int k = 0; k < n; k++, c = c + 1 < n ? c + 1 : 0)
 		if (!strcmp(PQfname(r->result, c), name))
-			return c;
+			return last = c;
 	BUG("no column %s", name);
 }
 
