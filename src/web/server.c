@@ -131,7 +131,8 @@ static void signal_all(const struct master *m, int signo, int before_generation)
 			kill(m->children[i].pid, signo);
 }
 
-static void died_young(struct master *m)
+/* Somebody's kill -9 is no sign that the program cannot run: it delays, and does not count. */
+static void died_young(struct master *m, int status)
 {
 	int64_t now = clock_ms();
 
@@ -139,7 +140,8 @@ static void died_young(struct master *m)
 		m->young_since_ms = now;
 		m->young_deaths = 0;
 	}
-	m->young_deaths++;
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+		m->young_deaths++;
 	m->respawn_at_ms = now + backoff_next(&m->backoff);
 }
 
@@ -157,7 +159,7 @@ static void bury(struct master *m, pid_t pid, int status)
 		if (m->draining || c->generation < m->generation)
 			;
 		else if (clock_ms() - c->born_ms < SERVER_YOUNG_MS)
-			died_young(m);
+			died_young(m, status);
 		else
 			backoff_clear(&m->backoff);
 		c->pid = 0;
@@ -276,7 +278,7 @@ int server_run(const struct server *s)
 	struct error e = {0};
 	int status;
 
-	m = (struct master){.server = s, .listen_fd = -1, .backoff = {.first_ms = 100, .max_ms = 3000}};
+	m = (struct master){.server = s, .listen_fd = -1, .backoff = {.first_ms = 50, .max_ms = 1000}};
 	arena_init(&m.arena, 1 << 20);
 	if (s->load(s->ctx, &m.arena, &m.config, &e) || listen_open(&m.config, &m.listen_fd, &e)) {
 		log_error("server.start", "role=%s error=\"%s\"", s->name, e.msg);

@@ -196,6 +196,70 @@ START_TEST(test_hup_makes_a_new_generation)
 }
 END_TEST
 
+static void write_settings(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	ck_assert_ptr_nonnull(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static bool kept_old(void *ctx)
+{
+	return strstr(web_log(ctx), "server.reload kept=old") != NULL;
+}
+
+START_TEST(test_hup_with_bad_settings_keeps_the_old)
+{
+	struct web w;
+	struct generation g = {.web = &w};
+	pid_t now[8];
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/settings", pg->dir);
+	write_settings(path, "retention_days = 30\n");
+	setenv("GPUPOOL_CONFIG", path, 1);
+	web_start(&w, "api", pg_conninfo(pg, "web", "gpupool"), 2);
+	ck_assert(wait_for(is_full, &w, 10000));
+	g.n = web_children(&w, g.old, 8);
+	write_settings(path, "retention_days = -1\n");
+	kill(w.pid, SIGHUP);
+	ck_assert(wait_for(kept_old, &w, 5000));
+	ck_assert_int_eq(web_children(&w, now, 8), g.n);
+	ck_assert_mem_eq(now, g.old, sizeof(pid_t) * (size_t)g.n);
+	ck_assert_int_eq(status_of(&w, "/healthz"), 200);
+	write_settings(path, "retention_days = 40\n");
+	kill(w.pid, SIGHUP);
+	ck_assert(wait_for(none_is_old, &g, 10000));
+	ck_assert_int_eq(web_stop(&w), 0);
+}
+END_TEST
+
+static bool has_given_up(void *ctx)
+{
+	return strstr(web_log(ctx), "server.give_up") != NULL;
+}
+
+/* A child that cannot live must not keep the master spinning for ever. */
+START_TEST(test_master_gives_up_on_children_that_die_young)
+{
+	struct web w;
+
+	web_start(&w, "api", pg_conninfo(pg, "web", "gpupool"), 4);
+	while (!has_given_up(&w)) {
+		pid_t pids[8];
+		int n = web_children(&w, pids, 8);
+
+		for (int i = 0; i < n; i++)
+			kill(pids[i], SIGABRT);
+		ck_assert(kill(w.pid, 0) == 0);
+		clock_sleep_ms(20);
+	}
+	ck_assert_int_eq(web_exit(&w), 1);
+}
+END_TEST
+
 /* ---- peers ------------------------------------------------------------------------------ */
 
 START_TEST(test_slow_peer_stops_nobody)
@@ -427,6 +491,8 @@ int main(void)
 	tcase_add_test(t, test_term_in_mid_request_answers);
 	tcase_add_test(t, test_term_while_the_database_works_answers);
 	tcase_add_test(t, test_hup_makes_a_new_generation);
+	tcase_add_test(t, test_hup_with_bad_settings_keeps_the_old);
+	tcase_add_test(t, test_master_gives_up_on_children_that_die_young);
 	tcase_add_test(t, test_slow_peer_stops_nobody);
 	tcase_add_test(t, test_silent_peer_is_dropped);
 	tcase_add_test(t, test_garbage_peers);
