@@ -196,6 +196,10 @@ class Stack:
         """Processes below this installation whose command line has all words."""
         return [pid for pid, line in descendants(self.process.pid) if all(w in line for w in words)]
 
+    def run_dir(self):
+        """The short directory with the sockets."""
+        return next(l.split("/bin/")[0] for _, l in descendants(self.process.pid) if "/bin/gpupool-web" in l)
+
     def user(self, role="operator", name=None):
         """A new user's client, with a token of its own."""
         name = name or f"u{time.monotonic_ns()}"

@@ -15,7 +15,7 @@ def test_worker_registers_by_itself(admin, worker):
 
 
 def test_training_on_real_digits(admin, worker):
-    id = admin.submit(DIGITS, type="training", name="digits", args=["--epochs", "5", "--seed", "1"])
+    id = admin.submit(DIGITS, type="training", name="digits", args=["--epochs", "20", "--seed", "1"])
     seen = []
 
     def over():
