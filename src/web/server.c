@@ -264,6 +264,7 @@ static int supervise(struct master *m)
 			log_error("server.give_up", "role=%s why=\"%d processes died within %d s of their start\"", m->server->name,
 				  m->young_deaths, SERVER_YOUNG_MS / 1000);
 			drain(m);
+			continue;
 		}
 		if (!m->draining)
 			fill_up(m);
