@@ -44,7 +44,8 @@ struct operation_result {
 /* ERR_CONFLICT when the step is no longer ours to decide: nothing was written. */
 enum err operation_step(struct db *db, const struct operation *o, const char *me, const struct operation_result *result,
 			struct error *e) must_check;
-enum err operation_supersede(struct db *db, const struct operation *o, const char *me, struct error *e) must_check;
+/* Gives a step up without an outcome, for a while; over when its worker is wanted otherwise. */
+enum err operation_let_go(struct db *db, const struct operation *o, const char *me, double seconds, struct error *e) must_check;
 /* Opens operations that are missing; *count says how many. */
 enum err operation_sweep(struct db *db, const struct buf *providers, int *count, struct error *e) must_check;
 

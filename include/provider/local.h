@@ -55,13 +55,13 @@ const char *local_mode_name(enum local_mode m);
 enum err local_mode_choose(struct provider_call *c, enum local_mode *ret) must_check;
 /* Fills argv (python, agent file, URL, wrapped) and the environment's list. */
 enum err local_sandbox_fill(struct provider_call *c, const struct launch *l, struct local_sandbox *s) must_check;
-/* A uid for the worker that no process has; the caller holds *lock_fd until one has. */
-enum err local_uid_take(struct provider_call *c, int64_t worker, uid_t *ret, int *lock_fd) must_check;
-bool local_uid_busy(uid_t uid);
+/* A uid for the run that no process has; the caller holds *lock_fd until one has. */
+enum err local_uid_take(struct provider_call *c, int64_t worker, struct str intent, uid_t *ret, int *lock_fd) must_check;
 /* In the child, before exec: gives up everything; the errno of what failed, or 0. */
 int local_sandbox_enter(const struct local_sandbox *s);
-/* SIGKILL to every process of a uid; async-signal-safe, forks. */
-void local_uid_kill(uid_t uid);
+/* SIGKILL to every process of a uid, if this run was the last to take it:
+ * another installation on this machine may have it by now. */
+void local_uid_kill(uid_t uid, const char *intent);
 
 /* ---- records of runs: local_run.c ---- */
 struct local_record {

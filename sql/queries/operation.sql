@@ -59,11 +59,17 @@ d as (
   from moved m, op)
 select worker_id from op;
 
--- name: operation_supersede
--- The worker is wanted otherwise now; the next sweep opens what that needs.
-update operation o set state = 'superseded', finished_at = now()
+-- name: operation_let_go
+-- A step that came to no outcome: another may take it after $3 seconds.  When
+-- the worker is wanted otherwise by now, it is over; the next sweep opens what
+-- that needs.
+update operation o set
+  state = case when o.generation < w.generation then 'superseded' else 'open' end,
+  finished_at = case when o.generation < w.generation then now() end,
+  claimed_by = null, claimed_until = null, next_try_at = greatest(o.next_try_at, now() + make_interval(secs => $3::float8))
 from worker w
-where o.id = $1::bigint and o.claimed_by = $2 and o.state = 'open' and w.id = o.worker_id and o.generation < w.generation;
+where o.id = $1::bigint and o.claimed_by = $2 and o.state = 'open' and w.id = o.worker_id
+returning o.state;
 
 -- name: operation_sweep
 -- Opens what is missing: $2..$4 are the rows of the worker's table that open an

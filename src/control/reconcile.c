@@ -16,6 +16,7 @@ enum {
 	SWEEP_MS = 1000,
 	GOODBYE_SECONDS = 60,     /* for an agent that only an order can stop */
 	RETRY_FIRST = 1, RETRY_MOST = 300,
+	LET_GO_SECONDS = 5,       /* after a failure of our own */
 };
 
 struct step {
@@ -23,6 +24,7 @@ struct step {
 	struct operation op;
 	struct worker_view w;
 	const struct provider *p;
+	bool decided;              /* its outcome is written */
 	struct error e;
 };
 
@@ -32,21 +34,18 @@ static enum err finish(struct step *s, const struct operation_result *result)
 {
 	enum err err = operation_step(s->r->db, &s->op, s->r->me, result, &s->e);
 
-	if (err == ERR_CONFLICT) {
-		log_info("step.superseded", "worker=%lld operation=%lld", (long long)s->op.worker, (long long)s->op.id);
-		(void)!operation_supersede(s->r->db, &s->op, s->r->me, &s->e);
-		s->r->sweep_at = 0;
-	} else if (!err) {
-		if (result->from != result->to) {
-			log_info("worker.state", "worker=%lld from=%s to=%s code=%s", (long long)s->w.id, worker_state_name(result->from),
-				 worker_state_name(result->to), result->code ? result->code : "-");
-			s->r->changed = true;
-		}
-		if (result->outcome == OUTCOME_DONE || result->outcome == OUTCOME_FAILED)
-			s->r->sweep_at = 0;
-		s->w.state = result->to;
+	if (err)
+		return err;
+	s->decided = result->outcome != OUTCOME_KEEP;
+	if (result->from != result->to) {
+		log_info("worker.state", "worker=%lld from=%s to=%s code=%s", (long long)s->w.id, worker_state_name(result->from),
+			 worker_state_name(result->to), result->code ? result->code : "-");
+		s->r->changed = true;
 	}
-	return err;
+	if (result->outcome == OUTCOME_DONE || result->outcome == OUTCOME_FAILED)
+		s->r->sweep_at = 0;
+	s->w.state = result->to;
+	return OK;
 }
 
 static enum err done(struct step *s, enum worker_state to, const char *code, const char *reason)
@@ -121,8 +120,8 @@ static enum err refused(struct step *s, enum err err)
 	if (!s->w.over && (err = end_session(s, code, reason, STR_NULL, true)))
 		return err;
 	err = worker_look(s->r->db, &s->r->arena, s->w.id, &s->w, &s->e);
-	if (err)
-		return err;
+	if (err || s->w.generation != s->op.generation)
+		return err ? err : ERR_CONFLICT;
 	CRASH_POINT("start.refused");
 	return finish(s, &(struct operation_result){
 		.outcome = OUTCOME_FAILED, .error = reason, .from = s->w.state, .to = to, .code = code, .reason = reason});
@@ -367,6 +366,21 @@ static enum err (*const steps[STEP_COUNT])(struct step *) = {
 	[STEP_STOP] = step_stop, [STEP_DELETE] = step_delete,
 };
 
+/* A conflict is no failure: the worker is wanted otherwise, or is not as it was. */
+static void let_go(struct reconciler *r, const struct operation *op, enum err err, const struct error *why)
+{
+	struct error e;
+
+	if (err && err != ERR_CONFLICT)
+		log_warn("step.failed", "worker=%lld error=%s message=\"%s\"", (long long)op->worker, err_name(err), why->msg);
+	else
+		log_info("step.let_go", "worker=%lld operation=%lld", (long long)op->worker, (long long)op->id);
+	/* Where this cannot be written either, the claim ends by itself. */
+	(void)!operation_let_go(r->db, op, r->me, err && err != ERR_CONFLICT ? LET_GO_SECONDS : TURN_MS / 1000.0, &e);
+	r->again_soon = true;
+	r->sweep_at = 0;
+}
+
 static void one(struct reconciler *r, const struct operation *op)
 {
 	struct step s = {.r = r, .op = *op};
@@ -377,34 +391,29 @@ static void one(struct reconciler *r, const struct operation *op)
 	snprintf(context, sizeof(context), "op-%lld", (long long)op->id);
 	log_context(context);
 	err = worker_look(r->db, &r->arena, op->worker, &s.w, &s.e);
-	if (!err && s.w.generation > op->generation) {
-		err = operation_supersede(r->db, op, r->me, &s.e);
-		r->sweep_at = 0;
-	} else if (!err) {
+	if (!err && s.w.generation == op->generation) {
 		s.p = provider_find(s.w.provider);
 		if (!s.p)
 			BUG("claimed a step of provider %s", s.w.provider);
 		err = steps[worker_edge(s.w.state, s.w.desire)->step](&s);
 	}
-	/* What could not be written is tried again when the claim has ended by itself. */
-	if (err && err != ERR_CONFLICT)
-		log_warn("step.failed", "worker=%lld error=%s message=\"%s\"", (long long)op->worker, err_name(err), s.e.msg);
+	if (!s.decided)
+		let_go(r, op, err, &s.e);
 	log_context(NULL);
 }
 
-static void sweep(struct reconciler *r, const struct buf *names)
+/* The number of operations opened. */
+static int sweep(struct reconciler *r, const struct buf *names)
 {
 	struct error e;
 	int opened = 0;
 
 	if (clock_ms() < r->sweep_at)
-		return;
-	if (operation_sweep(r->db, names, &opened, &e) == OK)
-		r->sweep_at = clock_ms() + SWEEP_MS;
-	if (opened) {
+		return 0;
+	r->sweep_at = clock_ms() + SWEEP_MS;
+	if (operation_sweep(r->db, names, &opened, &e) == OK && opened)
 		log_info("operation.sweep", "opened=%d", opened);
-		r->again_soon = true;
-	}
+	return opened;
 }
 
 int reconcile_turn(struct reconciler *r)
@@ -412,6 +421,7 @@ int reconcile_turn(struct reconciler *r)
 	cleanup_buf struct buf names = BUF_INIT(4096);
 	struct operation due[CLAIM_MOST];
 	struct error e;
+	int64_t until;
 	int count = 0;
 
 	call_provider_names(r, &names);
@@ -423,10 +433,13 @@ int reconcile_turn(struct reconciler *r)
 	if (operation_claim(r->db, &names, r->me, due, CLAIM_MOST, &count, &e))
 		return -1;
 	CRASH_POINT("turn.claimed");
+	until = clock_ms() + OPERATION_CLAIM_SECONDS * 1000 / 2;
 	for (int i = 0; i < count; i++)
-		one(r, &due[i]);
-	sweep(r, &names);
-	return count;
+		if (clock_ms() < until)
+			one(r, &due[i]);
+		else
+			let_go(r, &due[i], OK, NULL);
+	return count + sweep(r, &names);
 }
 
 /* ---- set-up --------------------------------------------------------------- */

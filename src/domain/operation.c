@@ -72,9 +72,9 @@ enum err operation_step(struct db *db, const struct operation *o, const char *me
 	return err;
 }
 
-enum err operation_supersede(struct db *db, const struct operation *o, const char *me, struct error *e)
+enum err operation_let_go(struct db *db, const struct operation *o, const char *me, double seconds, struct error *e)
 {
-	return db_run(db, STMT_OPERATION_SUPERSEDE, ARGS(arg_i64(o->id), arg_cstr(me)), NULL, e);
+	return db_run(db, STMT_OPERATION_LET_GO, ARGS(arg_i64(o->id), arg_cstr(me), arg_double(seconds)), NULL, e);
 }
 
 enum err operation_sweep(struct db *db, const struct buf *providers, int *count, struct error *e)

@@ -133,13 +133,13 @@ static enum err prepare(struct provider_call *c, struct local_sandbox *s)
 /* ---- start ---------------------------------------------------------------- */
 
 /* Kills what an ended run may have left; its keeper did so unless it died itself. */
-static void clear_leftovers(const struct local_record *r, const struct local_record *all, size_t count)
+static void clear_leftovers(const struct local_record *r)
 {
-	for (size_t i = 0; i < count; i++)
-		if (all[i].uid == r->uid && all[i].mode == LOCAL_UID && local_record_live(&all[i]))
-			return;
-	if (r->mode == LOCAL_UID && local_uid_busy(r->uid))
-		local_uid_kill(r->uid);
+	char boot[37];
+
+	local_boot_id(boot);
+	if (r->mode == LOCAL_UID && !strcmp(boot, r->boot))
+		local_uid_kill(r->uid, r->intent);
 }
 
 /* The records of a worker's earlier runs; ERR_CONFLICT while one of them lives. */
@@ -154,7 +154,7 @@ static enum err drop_records(struct provider_call *c, int runs_fd, int64_t worke
 			continue;
 		if (local_record_live(&all[i]))
 			return error_set(c->error, ERR_CONFLICT, "An earlier run of this worker has not ended yet.");
-		clear_leftovers(&all[i], all, count);
+		clear_leftovers(&all[i]);
 		local_record_drop(runs_fd, all[i].intent);
 	}
 	return err;
@@ -229,7 +229,7 @@ static enum err start_new(struct provider_call *c, const struct launch *l, const
 	if (!err)
 		err = local_mode_choose(c, &s.mode);
 	if (!err && s.mode == LOCAL_UID)
-		err = local_uid_take(c, l->worker, &s.uid, &uid_lock_fd);
+		err = local_uid_take(c, l->worker, l->intent, &s.uid, &uid_lock_fd);
 	if (!err)
 		err = prepare(c, &s);
 	if (!err)
@@ -331,9 +331,8 @@ static void read_end(struct provider_call *c, int runs_fd, const char *intent, s
 static enum err poll_run(struct provider_call *c, const struct run *run, struct run_status *ret)
 {
 	cleanup_fd int runs_fd = -1;
-	struct local_record r, *all;
+	struct local_record r;
 	const char *dir;
-	size_t count;
 	enum err err = local_dirs(c, &dir, &runs_fd);
 
 	if (!err)
@@ -350,9 +349,7 @@ static enum err poll_run(struct provider_call *c, const struct run *run, struct 
 	read_end(c, runs_fd, r.intent, ret);
 	if (!ret->code || !ret->reason)
 		return no_memory(c);
-	if ((err = local_records(c, runs_fd, &all, &count)))
-		return err;
-	clear_leftovers(&r, all, count);
+	clear_leftovers(&r);
 	return OK;
 }
 

@@ -99,7 +99,7 @@ static void kill_all(const struct keeper *s)
 	pid_t self = getpid();
 
 	if (s->k->sandbox->mode == LOCAL_UID)
-		local_uid_kill(s->k->sandbox->uid);
+		local_uid_kill(s->k->sandbox->uid, s->k->record.intent);
 	if (!s->gone)
 		kill(-s->agent, SIGKILL);
 	/* Orphans come to us (we are a subreaper), so each round reaches one generation more. */

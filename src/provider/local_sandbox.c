@@ -29,7 +29,8 @@
 enum { ARGV_MOST = 256, ENV_MOST = 40, UID_RANGE = 4096, TMPDIR_MOST = 64 };
 
 static const char bwrap[] = "/usr/bin/bwrap";
-static const char uid_lock[] = "/run/lock/gpupool-local-uid";
+/* Of the whole machine, until it restarts: a lock, and for each uid the run that took it last. */
+static const char uid_dir[] = "/run/lock/gpupool-local";
 
 const char *local_mode_name(enum local_mode m)
 {
@@ -100,7 +101,7 @@ enum err local_mode_choose(struct provider_call *c, enum local_mode *ret)
 
 /* ---- uids ----------------------------------------------------------------- */
 
-bool local_uid_busy(uid_t uid)
+static bool is_busy(uid_t uid)
 {
 	glob_t all;
 	struct stat st;
@@ -114,11 +115,40 @@ bool local_uid_busy(uid_t uid)
 	return busy;
 }
 
+/* -1 where this machine has no such place: then this installation is alone. */
+static int open_uids(void)
+{
+	if (mkdir(uid_dir, 0700) && errno != EEXIST)
+		return -1;
+	return open(uid_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+}
+
+static int open_uid_lock(int dir)
+{
+	return dir < 0 ? -1 : openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+}
+
+static int open_owner(int dir, uid_t uid, int flags)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "%ld", (long)uid);
+	return openat(dir, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+}
+
+static bool note_owner(int dir, uid_t uid, struct str intent)
+{
+	cleanup_fd int fd = open_owner(dir, uid, O_WRONLY | O_CREAT | O_TRUNC);
+
+	return fd >= 0 && write(fd, intent.ptr, intent.len) == (ssize_t)intent.len;
+}
+
 /* Two installations on one machine draw from one range, so a lock of the whole
  * machine is held until the new uid shows in /proc. */
-enum err local_uid_take(struct provider_call *c, int64_t worker, uid_t *ret, int *lock_fd)
+enum err local_uid_take(struct provider_call *c, int64_t worker, struct str intent, uid_t *ret, int *lock_fd)
 {
-	cleanup_fd int fd = open(uid_lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	cleanup_fd int dir = open_uids();
+	cleanup_fd int fd = open_uid_lock(dir);
 	uid_t first = (uid_t)c->config->local_uid;
 
 	while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB)) {
@@ -129,8 +159,10 @@ enum err local_uid_take(struct provider_call *c, int64_t worker, uid_t *ret, int
 	for (int64_t i = 0; i < UID_RANGE; i++) {
 		uid_t uid = first + (uid_t)((worker + i) % UID_RANGE);
 
-		if (local_uid_busy(uid))
+		if (is_busy(uid))
 			continue;
+		if (fd >= 0 && !note_owner(dir, uid, intent))
+			return error_set(c->error, ERR_UNAVAILABLE, "cannot write below %s: %s", uid_dir, strerror(errno));
 		*ret = uid;
 		*lock_fd = steal_fd(&fd);
 		return OK;
@@ -138,11 +170,26 @@ enum err local_uid_take(struct provider_call *c, int64_t worker, uid_t *ret, int
 	return error_set(c->error, ERR_UNAVAILABLE, "every uid from %ld on is in use", (long)first);
 }
 
-void local_uid_kill(uid_t uid)
+static bool is_owner(int dir, uid_t uid, const char *intent)
 {
+	cleanup_fd int fd = open_owner(dir, uid, O_RDONLY);
+	char text[64];
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text));
+
+	return n > 0 && str_eqz((struct str){text, (size_t)n}, intent);
+}
+
+void local_uid_kill(uid_t uid, const char *intent)
+{
+	cleanup_fd int dir = -1;
+	cleanup_fd int lock = -1;
 	pid_t pid;
 
-	if (!uid || geteuid() != 0)
+	if (!uid || geteuid() != 0 || !is_busy(uid))
+		return;
+	dir = open_uids();
+	lock = open_uid_lock(dir);
+	if (lock >= 0 && (flock(lock, LOCK_EX) || !is_owner(dir, uid, intent)))
 		return;
 	pid = fork();
 	if (pid == 0) {

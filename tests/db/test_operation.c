@@ -70,8 +70,24 @@ START_TEST(test_backoff_is_waited_for_unless_the_wish_has_changed)
 	pool_sql(&pool, "update worker set generation = 2, desired = 'stopped'");
 	ck_assert_int_eq(claim("a", op, 2), 1);
 	ck_assert_int_eq(op[0].generation, 1);
-	ck_assert_int_eq(operation_supersede(pool.role, &op[0], "a", &e), OK);
+	ck_assert_int_eq(operation_let_go(pool.role, &op[0], "a", 1, &e), OK);
 	ck_assert_int_eq(pool_int(&pool, "select count(*) from operation where state = 'superseded' and finished_at is not null"), 1);
+}
+END_TEST
+
+START_TEST(test_step_that_is_let_go_may_be_taken_by_another_soon)
+{
+	struct operation op[1];
+
+	opened(pool_worker(&pool, "local", "starting"), "start");
+	claim("a", op, 1);
+	ck_assert_int_eq(operation_let_go(pool.role, &op[0], "b", 0, &e), OK); /* not b's to give */
+	ck_assert_int_eq(claim("b", op, 1), 0);
+	ck_assert_int_eq(operation_let_go(pool.role, &op[0], "a", 60, &e), OK);
+	ck_assert_int_eq(claim("b", op, 1), 0);
+	pool_sql(&pool, "update operation set next_try_at = now()");
+	ck_assert_int_eq(claim("b", op, 1), 1);
+	ck_assert_int_eq(operation_step(pool.role, &op[0], "a", &(struct operation_result){.outcome = OUTCOME_DONE}, &e), ERR_CONFLICT);
 }
 END_TEST
 
@@ -211,7 +227,7 @@ START_TEST(test_race_of_four_provisioners)
 
 				err = err ? err : operation_step(db, &op[i], me, &done, NULL);
 				if (err == ERR_CONFLICT)
-					err = operation_supersede(db, &op[i], me, NULL);
+					err = operation_let_go(db, &op[i], me, 60, NULL);
 				if (err)
 					_exit(2);
 			}
@@ -244,6 +260,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, test_claim_takes_own_providers_steps_once);
 	tcase_add_test(t, test_backoff_is_waited_for_unless_the_wish_has_changed);
+	tcase_add_test(t, test_step_that_is_let_go_may_be_taken_by_another_soon);
 	tcase_add_test(t, test_step_moves_the_worker_with_event_and_decision);
 	tcase_add_test(t, test_step_of_another_claim_generation_or_state_writes_nothing);
 	tcase_add_test(t, test_retry_counts_and_releases_the_claim);

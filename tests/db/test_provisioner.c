@@ -375,6 +375,8 @@ START_TEST(test_three_provisioners_start_each_worker_once)
 		p[i] = provisioner("", false);
 	wait_sql(12, "select count(*) from session where provider_ref is not null");
 	wait_agents(12);
+	if (pg_int(db, "select count(*) from session") != 12)
+		dump();
 	ck_assert_int_eq(pg_int(db, "select count(*) from session"), 12);
 	pg_sql(db, "update worker set desired = 'deleted', generation = generation + 1", NULL);
 	wait_sql(12, "select count(*) from worker where state = 'deleted'");

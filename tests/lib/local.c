@@ -71,7 +71,7 @@ void place_kill(struct place *p)
 			if (local_record_live(&all[i]))
 				kill(all[i].pid, SIGKILL);
 			if (all[i].mode == LOCAL_UID)
-				local_uid_kill(all[i].uid);
+				local_uid_kill(all[i].uid, all[i].intent);
 		}
 	if (runs_fd >= 0)
 		close(runs_fd);
@@ -127,7 +127,16 @@ static bool holds(const char *path, const void *bytes, size_t len)
 	return n > 0 && memmem(text, (size_t)n, bytes, len);
 }
 
-static int count_with(const void *bytes, size_t len, const char *file)
+static bool process_holds(pid_t pid, const char *file, const void *bytes, size_t len)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%ld/%s", (long)pid, file);
+	return holds(path, bytes, len);
+}
+
+/* once: not those whose parent counts, such as a shell's child before its exec. */
+static int count_with(const void *bytes, size_t len, const char *file, bool once)
 {
 	DIR *proc = opendir("/proc");
 	struct dirent *d;
@@ -136,12 +145,10 @@ static int count_with(const void *bytes, size_t len, const char *file)
 	while (proc && (d = readdir(proc))) {
 		struct local_process p;
 		int64_t pid;
-		char path[64];
 
 		if (!str_to_id(str_of(d->d_name), &pid) || pid == getpid() || !local_process_read((pid_t)pid, &p) || p.state == 'Z')
 			continue;
-		snprintf(path, sizeof(path), "/proc/%lld/%s", (long long)pid, file);
-		n += holds(path, bytes, len);
+		n += process_holds((pid_t)pid, file, bytes, len) && !(once && process_holds(p.parent, file, bytes, len));
 	}
 	if (proc)
 		closedir(proc);
@@ -150,7 +157,7 @@ static int count_with(const void *bytes, size_t len, const char *file)
 
 int place_count(const struct place *p)
 {
-	return count_with(p->dir, strlen(p->dir), "cmdline") + count_with(p->dir, strlen(p->dir), "environ");
+	return count_with(p->dir, strlen(p->dir), "cmdline", false) + count_with(p->dir, strlen(p->dir), "environ", false);
 }
 
 /* bubblewrap names the script too, but only the shell that runs it has it for its second word. */
@@ -161,7 +168,7 @@ int place_agents(const struct place *p)
 
 	memcpy(start, shell, sizeof(shell)); /* with its NUL, as in /proc */
 	snprintf(start + sizeof(shell), sizeof(start) - sizeof(shell), "%s", p->python);
-	return count_with(start, sizeof(shell) + strlen(p->python), "cmdline");
+	return count_with(start, sizeof(shell) + strlen(p->python), "cmdline", true);
 }
 
 char *place_read(struct place *p, const char *path)

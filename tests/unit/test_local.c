@@ -464,6 +464,26 @@ START_TEST(test_bubblewrap_run_stops_softly_and_wholly)
 }
 END_TEST
 
+START_TEST(test_uid_that_another_run_has_taken_since_is_spared)
+{
+	struct launch l = place_launch(&place, 1, 0);
+	struct run run;
+	struct local_record r;
+
+	if (geteuid() != 0)
+		return;
+	run = started(&l);
+	wait_log(&run, "agent for");
+	r = record_of(&l);
+	local_uid_kill(r.uid, "00000000-0000-4000-8000-000000000000");
+	ck_assert_int_eq(looked(&run).phase, RUN_LIVE);
+	ck_assert_int_eq(place_agents(&place), 1);
+	local_uid_kill(r.uid, r.intent);
+	ck_assert(wait_for(is_over, &run, 5000));
+	ck_assert_str_eq(looked(&run).code, "killed");
+}
+END_TEST
+
 START_TEST(test_without_any_isolation_it_refuses_until_told)
 {
 	struct provider_call c = place_call(&place);
@@ -528,6 +548,7 @@ int main(void)
 	tcase_add_test(apart, test_job_reads_nothing_of_others_as_root);
 	tcase_add_test(apart, test_job_reads_nothing_of_others_under_bubblewrap);
 	tcase_add_test(apart, test_bubblewrap_run_stops_softly_and_wholly);
+	tcase_add_test(apart, test_uid_that_another_run_has_taken_since_is_spared);
 	tcase_add_test(apart, test_without_any_isolation_it_refuses_until_told);
 	tcase_add_test(apart, test_directory_that_the_worker_cannot_enter_is_named);
 	suite_add_tcase(s, apart);
