@@ -89,6 +89,14 @@ static bool is_wanted(const struct json *worker, const struct json *params)
 		holds(json_str(worker, "accelerator"), q) || holds(json_str(worker, "ownerName"), q));
 }
 
+static void add_row(const struct view *v, struct json *worker, const struct json *jobs)
+{
+	view_worker(v, worker, jobs);
+	/* The line to paste is the step at hand. */
+	if (json_get(worker, "enrol"))
+		json_put(worker, "steps", json_null());
+}
+
 /* Those that the filter lets through, in the order of need. */
 static struct json *rows_of(struct arena *a, const struct json *workers, const struct json *params)
 {
@@ -210,7 +218,7 @@ enum err page_pool(struct ctx *ctx, struct request *req, struct response *res, s
 		return err;
 	workers = json_get(notebooks, "notebooks");
 	for (size_t i = 0; i < json_len(workers); i++)
-		view_worker(&v, json_at(workers, i), json_get(running, "jobs"));
+		add_row(&v, json_at(workers, i), json_get(running, "jobs"));
 	put_tally(req->arena, pool, workers);
 	put_queue(pool, queue);
 	json_put_bool(can, "create", page_may(req, "notebooks.create"));

@@ -2,7 +2,8 @@
 #include "base/error.h"
 #include "domain/user.h"
 #include "web/api.h"
-#include "web/form_model.h"
+#include "web/page.h"
+#include "web/page_form.h"
 #include "web/signin.h"
 #include "web/view.h"
 
@@ -18,6 +19,12 @@ const struct field signin_page_body[] = {
 	{0},
 };
 
+static const struct form_field form[] = {
+	{"name", NULL, FORM_TEXT},
+	{"password", NULL, FORM_SECRET, .initial = "current-password"},
+	{0},
+};
+
 #define HOME "/admin/gpu-dashboard"
 
 /* Only a page of ours: neither another host nor a scheme. */
@@ -28,22 +35,21 @@ static const char *safe_next(struct arena *a, struct str next)
 	return path && str_index(next, '\\') < 0 ? path : HOME;
 }
 
-static enum err show(struct ctx *ctx, struct request *req, struct response *res, int status, const char *next,
-		     struct json *problem, struct error *e)
+static enum err show(struct ctx *ctx, struct request *req, struct response *res, struct str next, const struct error *why,
+		     struct error *e)
 {
-	struct json *model = json_object(), *form = json_object();
+	struct json *model = page_model(ctx, req, NULL);
 
-	json_put_cstr(model, "next", next);
-	json_put(form, "name", form_field("name", json_str(req->json, "name"), NULL));
-	json_put(form, "password", form_field("password", STR(""), NULL));
-	json_put(model, "form", form);
-	json_put(model, "problem", problem);
-	return view_page(ctx, req, res, status, "signin", model, e);
+	json_put_cstr(model, "next", safe_next(req->arena, next));
+	form_model(form, req->json, req, model);
+	if (why)
+		page_problem(model, req, why);
+	return view_page(ctx, req, res, why ? err_http_status(why->code) : 200, "signin", model, e);
 }
 
 enum err signin_page(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
 {
-	return show(ctx, req, res, 200, safe_next(req->arena, json_str(req->params, "next")), json_null(), e);
+	return show(ctx, req, res, json_str(req->params, "next"), NULL, e);
 }
 
 enum err signin_submit(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
@@ -59,10 +65,7 @@ enum err signin_submit(struct ctx *ctx, struct request *req, struct response *re
 
 enum err signin_again(struct ctx *ctx, struct request *req, struct response *res, const struct error *why, struct error *e)
 {
-	const char *code = why->code == ERR_UNAUTHORIZED ? "wrong_password" : err_name(why->code);
-
-	return show(ctx, req, res, err_http_status(why->code), safe_next(req->arena, json_str(req->json, "next")),
-		    form_problem(code, why->msg), e);
+	return show(ctx, req, res, json_str(req->json, "next"), why, e);
 }
 
 enum err signout_submit(struct ctx *ctx, struct request *req, struct response *res, struct error *e)

@@ -211,6 +211,9 @@ void view_problem(struct ctx *ctx, struct request *req, struct response *res, co
 		to_sign_in(req, res);
 		return;
 	}
+	/* An address that is none was not asked who came. */
+	if (!req->route && (e->code == ERR_NOT_FOUND || e->code == ERR_METHOD))
+		(void)!auth_resolve(ctx, req, &(struct error){0});
 	model = json_object();
 	json_put(model, "problem", problem_json(req, e, f));
 	response_init(&page, req->arena);

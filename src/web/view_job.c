@@ -39,6 +39,19 @@ static void put_worker(const struct view *v, struct json *object, const struct j
 	json_put_cstr(object, "workerUrl", worker ? arena_printf(v->arena, "/admin/workers/%.*s", STR_ARG(id)) : NULL);
 }
 
+/* Below a second to the millisecond. */
+static void put_seconds(struct json *object, const char *key, double seconds)
+{
+	char text[VIEW_TEXT];
+
+	if (seconds < 0 || seconds >= 1) {
+		view_put_duration(object, key, (int64_t)seconds);
+		return;
+	}
+	snprintf(text, sizeof(text), "%ld\u00a0ms", lround(seconds * 1000));
+	json_put_cstr(object, key, text);
+}
+
 static bool is_over(struct str state)
 {
 	return !str_eqz(state, "queued") && !str_eqz(state, "running");
@@ -88,8 +101,8 @@ void view_job(const struct view *v, struct json *job, const struct json *workers
 	view_put_time(v, job, "createdAt");
 	view_put_time(v, job, "startedAt");
 	view_put_time(v, job, "finishedAt");
-	view_put_duration(job, "runText", (int64_t)json_double(job, "runSeconds", -1));
-	view_put_duration(job, "delayText", (int64_t)json_double(job, "delaySeconds", -1));
+	put_seconds(job, "runText", json_double(job, "runSeconds", -1));
+	put_seconds(job, "delayText", json_double(job, "delaySeconds", -1));
 	put_progress(job);
 	put_can(v, job);
 }

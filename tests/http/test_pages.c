@@ -690,6 +690,7 @@ START_TEST(test_errors_are_pages)
 	browse_as(&b, &ann);
 	ck_assert_int_eq(browse(&b, "/admin/nowhere"), 404);
 	shows("<!doctype html>");
+	shows("action=\"/admin/sign-out\"");
 	shows("0123abcd");
 	ck_assert_int_eq(browse(&b, "/admin/workers/abc"), 404);
 	ck_assert_int_eq(browse(&b, "/admin/workers/99999999999999"), 404);
