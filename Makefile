@@ -155,7 +155,7 @@ bench:
 
 check-fresh:
 	@sh src/gen/packages.sh fresh
-	@exec sh tests/fresh.sh
+	@CHECK="$(CHECK)" FRESH="$(FRESH)" exec sh tests/fresh.sh
 
 # ---- installation ---------------------------------------------------------
 # The services' settings are SYSCONFDIR/gpupool/*.env, which install leaves alone.
