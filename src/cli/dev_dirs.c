@@ -310,7 +310,8 @@ enum err dev_dirs_open(struct dev *d, struct error *e)
 
 	if (!cwd)
 		return error_set(e, ERR_INTERNAL, "the current directory is gone");
-	d->state = d->config.state[0] == '/' ? d->config.state : dev_text(d, "%s/%s", cwd, d->config.state);
+	d->state = d->config.state[0] == '/' ? d->config.state
+					     : dev_text(d, "%s/%s", cwd, d->config.state + (strncmp(d->config.state, "./", 2) ? 0 : 2));
 	err = make_parents(d, e);
 	if (!err)
 		err = take_lock(d, e);
