@@ -324,20 +324,18 @@ enum err job_artifacts_get(struct ctx *ctx, struct request *req, struct response
 
 /* ---- cancel, retry ---------------------------------------------------------------- */
 
+/* The streams first: with very many workers the process has no room for all hints, and polling finds the rest. */
 static void wake_cancelled(struct ctx *ctx, const struct job_ended *ended, int n)
 {
 	char worker[24];
-	bool any = false;
 
+	wake(ctx, "gpupool_events", "");
 	for (int i = 0; i < n; i++) {
-		any |= ended[i].cancelled;
 		if (!ended[i].cancelled || !ended[i].worker_id)
 			continue;
 		snprintf(worker, sizeof(worker), "%lld", (long long)ended[i].worker_id);
 		wake(ctx, "gpupool_orders", worker);
 	}
-	if (any)
-		wake(ctx, "gpupool_events", "");
 }
 
 enum err job_cancel_one(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
