@@ -12,7 +12,7 @@
 
 enum {
 	SWEEP_MS = 500,
-	STUCK_MS = 13000, /* a statement has its own limit of 10 s; past this the connection is dead */
+	STUCK_MS = 10500, /* a statement has its own limit of 10 s; past this the connection is dead */
 	BUFFER_MOST = 72 << 20,
 	BUFFER_KEPT = 256 << 10,
 	TRIES = 3,

@@ -36,6 +36,7 @@ struct stream {
 	int64_t beat, until;
 	bool live;      /* in step with the shared cursor */
 	bool replaying; /* in the replay batch */
+	bool lagging;   /* its peer is slow: replays when what was written has left */
 };
 
 struct streams {
@@ -72,6 +73,7 @@ static void close_stream(struct streams *s, struct stream *m)
 		m->next->prev = m->prev;
 	s->count--;
 	m->x->gone = NULL;
+	m->x->drained = NULL;
 	exchange_finish(m->x);
 	free(m);
 }
@@ -86,14 +88,16 @@ static void stream_gone(struct exchange *x)
 	/* else the batch's end finds that the peer is gone */
 }
 
-/* False when the stream had to be ended: its peer does not read. */
+/* False when the peer has too much before it already: the stream falls behind, and
+ * goes on from its cursor when that has left.  A dead peer is cut by the server. */
 static bool say(struct streams *s, struct stream *m, struct str text)
 {
 	if (exchange_write(m->x, text)) {
 		m->beat = loop_now(s->ev->loop) + HEARTBEAT_MS;
 		return true;
 	}
-	close_stream(s, m);
+	m->live = false;
+	m->lagging = true;
 	return false;
 }
 
@@ -168,6 +172,14 @@ static void replay(struct streams *s, struct stream *m)
 	close_stream(s, m);
 }
 
+/* From here on it misses nothing: whoever loads a page after this line has all. */
+static void greet(struct streams *s, struct stream *m)
+{
+	m->at = s->at;
+	m->live = true;
+	say(s, m, STR(": hello\nretry: 2000\n\n"));
+}
+
 static void head_done(struct batch *b, const struct rows *rows)
 {
 	struct streams *s = b->ctx;
@@ -176,10 +188,9 @@ static void head_done(struct batch *b, const struct rows *rows)
 	s->at = (struct cursor){strtoull(row_cstr(rows, 0, "xid"), NULL, 10), -1};
 	s->known = true;
 	for (struct stream *m = s->first, *next; m; m = next) {
-		next = m->next;
+		next = m->next; /* replay() may close it */
 		if (!m->at.xid) {
-			m->at = s->at;
-			m->live = true;
+			greet(s, m);
 		} else if (!m->live && !m->replaying) {
 			replay(s, m);
 		}
@@ -205,13 +216,11 @@ static void bind_read(struct batch *b, struct arg *args)
 
 static void send_to_live(struct streams *s, struct cursor at, int64_t owner, struct str text)
 {
-	for (struct stream *m = s->first, *next; m; m = next) {
-		next = m->next;
+	for (struct stream *m = s->first; m; m = m->next) {
 		if (!m->live || !after(at, m->at))
 			continue;
-		m->at = at;
-		if ((m->owner == -1 || m->owner == owner))
-			say(s, m, text);
+		if ((m->owner != -1 && m->owner != owner) || say(s, m, text))
+			m->at = at;
 	}
 }
 
@@ -234,6 +243,16 @@ static void read_done(struct batch *b, const struct rows *rows)
 
 /* ---- resuming ---- */
 
+static void stream_drained(struct exchange *x)
+{
+	struct stream *m = x->state;
+
+	if (!m->lagging || m->replaying)
+		return;
+	m->lagging = false;
+	replay(x->ev->streams, m);
+}
+
 static void bind_replay(struct batch *b, struct arg *args)
 {
 	for (int k = 0; k < 3; k++)
@@ -251,7 +270,7 @@ static void bind_replay(struct batch *b, struct arg *args)
 	}
 }
 
-/* The rows of one stream; false when it was ended. */
+/* The rows of one stream; false when it lags. */
 static bool replay_rows(struct streams *s, struct stream *m, const struct rows *rows, int from, int to, struct cursor *xmin)
 {
 	cleanup_buf struct buf text = BUF_INIT(LINE_MOST);
@@ -261,10 +280,10 @@ static bool replay_rows(struct streams *s, struct stream *m, const struct rows *
 			*xmin = (struct cursor){strtoull(row_cstr(rows, row, "xid"), NULL, 10), -1};
 			continue;
 		}
-		m->at = row_cursor(rows, row);
 		event_text(&text, rows, row);
 		if (!text.failed && !say(s, m, buf_str(&text)))
 			return false;
+		m->at = row_cursor(rows, row);
 	}
 	return true;
 }
@@ -362,16 +381,14 @@ void events_stream_get(struct events *ev, struct exchange *x)
 	s->count++;
 	x->state = m;
 	x->gone = stream_gone;
+	x->drained = stream_drained;
 	stream_head(x);
 	exchange_slim(x);
-	if (!resumes && s->known) {
-		m->at = s->at;
-		m->live = true;
-	}
-	if (!say(s, m, STR(": hello\nretry: 2000\n\n")))
-		return;
+	m->beat = loop_now(ev->loop) + HEARTBEAT_MS;
 	if (resumes)
 		replay(s, m);
+	else if (s->known)
+		greet(s, m);
 	look(s);
 }
 
@@ -421,7 +438,7 @@ static void streams_tick(struct events *ev)
 		next = m->next;
 		if (m->until <= now && !m->replaying)
 			close_stream(s, m);
-		else if (m->beat <= now && !m->replaying)
+		else if (m->beat <= now && !m->lagging)
 			say(s, m, STR(": still here\n\n"));
 	}
 	if (!s->count)

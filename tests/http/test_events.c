@@ -1,6 +1,7 @@
 /* The events process over its socket: the way of agents from enrolment to goodbye. */
 #include <check.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -738,6 +739,332 @@ START_TEST(test_event_stream)
 }
 END_TEST
 
+/* ---- load and faults ---- */
+
+enum { MANY = 200 };
+
+/* Many sessions at once, by rows: their tokens in agents. */
+static void many_agents(struct agent *agents, int n, int slots)
+{
+	for (int i = 0; i < n; i++) {
+		char hex[2 * CRYPTO_HASH + 1];
+		uint8_t hash[CRYPTO_HASH];
+
+		agents[i] = (struct agent){.worker = world_worker(r.w, r.account, "healthy", "{gpu,T4}", slots)};
+		crypto_token("gps", agents[i].token);
+		crypto_hash(str_of(agents[i].token), hash);
+		crypto_hex(hash, sizeof(hash), hex);
+		world_sql(r.w, "update session set token_hash = '\\x%s', protocol = 1 where worker_id = %lld", hex, (long long)agents[i].worker);
+		snprintf(agents[i].base, sizeof(agents[i].base), "/api/gpu/workers/%lld", (long long)agents[i].worker);
+		fc_open(&agents[i].c, r.p.socket);
+	}
+}
+
+static void many_jobs(int n)
+{
+	int64_t lane = world_int(r.w, "insert into lane(type, accelerator, gpus, owner_id, priority) values (0, '', 1, %lld, 5) "
+				      "on conflict (owner_id, type, accelerator, gpus, endpoint, priority) do update set ready = lane.ready returning id",
+				 (long long)r.ann.user_id);
+
+	world_sql(r.w, "with j as (insert into job(owner_id, lane, payload) select %lld, %lld, '{}' from generate_series(1, %d) "
+		       "returning id, owner_id, lane, max_attempts), "
+		       "q as (insert into job_ready(lane, id, owner_id, max_attempts) select lane, id, owner_id, max_attempts from j) "
+		       "insert into lane_delta(lane, n) select lane, count(*) from j group by lane",
+		  (long long)r.ann.user_id, (long long)lane, n);
+}
+
+/* Of the events process in this database, settings of its connections apart. */
+static int64_t statements_so_far(void)
+{
+	return world_int(r.w, "select coalesce(sum(calls), 0)::bigint from public.pg_stat_statements s join pg_roles u on u.oid = s.userid "
+			      "where u.rolname = 'gpupool_events' and s.dbid = (select oid from pg_database where datname = current_database()) "
+			      "and query !~* '^\\s*(set|listen)'");
+}
+
+/* 200 agents that park, 200 jobs that come, 200 results: at most 20 statements. */
+START_TEST(test_statements_are_shared)
+{
+	static struct agent agents[MANY];
+	int64_t statements;
+
+	open_rig();
+	many_agents(agents, MANY, 1);
+	ck_assert_int_eq(fc_call(&agents[0].c, "GET", "/healthz/events", NULL, NULL), 200);
+	pg_sql(r.w->super, "select public.pg_stat_statements_reset()", NULL);
+	for (int i = 0; i < MANY; i++)
+		say_claim(&agents[i], &agents[i].c, 1, 20, "");
+	ck_assert(!fc_read(&agents[MANY - 1].c, 100));
+	many_jobs(MANY);
+	pg_sql(r.w->web, "notify gpupool_jobs", NULL);
+	for (int i = 0; i < MANY; i++) {
+		ck_assert(fc_read(&agents[i].c, 5000));
+		ck_assert_uint_eq(json_len(json_get(agents[i].c.json, "jobs")), 1);
+	}
+	for (int i = 0; i < MANY; i++) {
+		const struct json *j = json_path(agents[i].c.json, "jobs.0");
+		struct fc_request q = {.method = "POST", .uri = world_text(r.w, "%s/results", agents[i].base), .bearer = agents[i].token};
+
+		q.body = str_of(world_text(r.w, "{\"results\":[{\"jobId\":\"%s\",\"lease\":\"%s\",\"state\":\"succeeded\"}]}",
+					   json_cstr(j, "jobId"), json_cstr(j, "lease")));
+		fc_send(&agents[i].c, &q);
+	}
+	for (int i = 0; i < MANY; i++) {
+		ck_assert(fc_read(&agents[i].c, 5000));
+		ck_assert(json_bool(json_path(agents[i].c.json, "results.0"), "accepted", false));
+	}
+	statements = statements_so_far();
+	printf("%d agents and jobs: %lld statements\n", MANY, (long long)statements);
+	ck_assert_int_gt(statements, 2);
+	ck_assert_int_le(statements, 20);
+	ck_assert_int_eq(world_int(r.w, "select count(*) from job_done where state = 2"), MANY);
+	for (int i = 0; i < MANY; i++)
+		fc_close(&agents[i].c);
+	close_rig();
+}
+END_TEST
+
+/* 100 browsers that look at a quiet pool cost no statement each. */
+START_TEST(test_idle_streams)
+{
+	static struct fc streams[100];
+	struct fc_request q = {.method = "GET", .uri = "/api/gpu/events"};
+	int64_t before, after;
+
+	open_rig();
+	q.bearer = person_token(&r.ann);
+	for (int i = 0; i < 100; i++) {
+		fc_open(&streams[i], r.p.socket);
+		fc_send(&streams[i], &q);
+	}
+	for (int i = 0; i < 100; i++)
+		ck_assert(fc_read_until(&streams[i], "hello", 5000));
+	before = statements_so_far();
+	ck_assert(!fc_read(&streams[0], 1000));
+	after = statements_so_far();
+	ck_assert_int_le(after - before, 12);
+	submit("");
+	for (int i = 0; i < 100; i++)
+		ck_assert(fc_read_until(&streams[i], "\"what\":\"queued\"", 5000));
+	for (int i = 0; i < 100; i++)
+		fc_close(&streams[i]);
+	close_rig();
+}
+END_TEST
+
+/* PostgreSQL stands still for 3 s: what needs no statement goes on, the rest waits and then is done. */
+START_TEST(test_frozen_database)
+{
+	struct agent a = {0}, b = {0};
+	struct fc stream, c;
+	struct fc_request q = {.method = "GET", .uri = "/api/gpu/events"};
+	int64_t until;
+
+	open_rig();
+	q.bearer = person_token(&r.ann);
+	agent_start(&a, r.account, 1);
+	agent_start(&b, r.account, 1);
+	fc_open(&stream, r.p.socket);
+	fc_open(&c, r.p.socket);
+	fc_send(&stream, &q);
+	ck_assert(fc_read_until(&stream, "hello", 3000));
+	say_claim(&a, &a.c, 1, 20, "");
+	ck_assert(!fc_read(&a.c, 100));
+	pg_freeze(pg, true);
+	q = (struct fc_request){.method = "POST", .uri = world_text(r.w, "%s/heartbeat", b.base), .bearer = b.token, .body = STR("{\"jobs\":[]}")};
+	fc_send(&b.c, &q);
+	for (until = clock_ms() + 3000; clock_ms() < until;) {
+		int64_t start = clock_ms();
+
+		ck_assert_int_eq(fc_call(&c, "GET", "/healthz/events", NULL, NULL), 200);
+		ck_assert_int_le(clock_ms() - start, 500);
+		ck_assert(!fc_read(&b.c, 50));
+	}
+	pg_freeze(pg, false);
+	ck_assert(fc_read(&b.c, 5000));
+	ck_assert_int_eq(b.c.status, 200);
+	ck_assert(!stream.ended && !stream.closed);
+	submit("");
+	ck_assert(fc_read(&a.c, 5000));
+	ck_assert_uint_eq(json_len(json_get(a.c.json, "jobs")), 1);
+	ck_assert(fc_read_until(&stream, "running", 3000));
+	fc_close(&stream);
+	fc_close(&c);
+	fc_close(&a.c);
+	fc_close(&b.c);
+	close_rig();
+}
+END_TEST
+
+/* It does not come back: parked stay parked, calls get 503 after 10 s. */
+START_TEST(test_database_away)
+{
+	struct agent a = {0}, b = {0};
+	struct fc_request q;
+	int64_t start;
+
+	open_rig();
+	agent_start(&a, r.account, 1);
+	agent_start(&b, r.account, 1);
+	say_claim(&a, &a.c, 1, 25, "");
+	ck_assert(!fc_read(&a.c, 100));
+	pg_freeze(pg, true);
+	start = clock_ms();
+	q = (struct fc_request){.method = "POST", .uri = world_text(r.w, "%s/heartbeat", b.base), .bearer = b.token, .body = STR("{\"jobs\":[]}")};
+	fc_send(&b.c, &q);
+	ck_assert(fc_read(&b.c, 14000));
+	ck_assert_int_eq(b.c.status, 503);
+	ck_assert(strstr(b.c.out.ptr, "Retry-After: "));
+	ck_assert_int_ge(clock_ms() - start, 9000);
+	ck_assert_int_le(clock_ms() - start, 13000);
+	ck_assert(!a.c.ended && !fc_read(&a.c, 10));
+	pg_freeze(pg, false);
+	submit("");
+	ck_assert(fc_read(&a.c, 14000));
+	ck_assert_int_eq(a.c.status, 200);
+	ck_assert_int_eq(fc_call(&b.c, "POST", q.uri, b.token, "{\"jobs\":[]}"), 200);
+	fc_close(&a.c);
+	fc_close(&b.c);
+	close_rig();
+}
+END_TEST
+
+/* kill -9 of PostgreSQL: nobody is disconnected, and what was acknowledged is there. */
+START_TEST(test_database_restart)
+{
+	struct agent a = {0};
+	const struct json *j;
+	const char *id, *lease;
+	struct fc park;
+
+	pg = pg_start(); /* one that is this process's own to kill */
+	open_rig();
+	agent_start(&a, r.account, 2);
+	submit("");
+	j = json_at(claim(&a, 1, 5, ""), 0);
+	id = keep(j, "jobId");
+	lease = keep(j, "lease");
+	fc_open(&park, r.p.socket);
+	say_claim(&a, &park, 1, 25, world_text(r.w, "\"%s\"", lease));
+	ck_assert(!fc_read(&park, 200));
+	pg_crash(pg);
+	ck_assert_str_eq(report(&a, id, lease, "succeeded"), "accepted");
+	ck_assert(!park.ended && !park.closed);
+	/* the test's own connections are gone */
+	db_close(r.w->web);
+	r.w->web = pg_db(pg, "web", r.w->name);
+	submit("");
+	ck_assert(fc_read(&park, 10000));
+	ck_assert_uint_eq(json_len(json_get(park.json, "jobs")), 1);
+	fc_close(&park);
+	fc_close(&a.c);
+	close_rig();
+}
+END_TEST
+
+/* A browser that does not read falls behind and harms nobody; when it reads again it gets everything, once. */
+START_TEST(test_slow_reader)
+{
+	struct fc slow, quick_one;
+	struct fc_request q = {.method = "GET", .uri = "/api/gpu/events"};
+	int n = 0;
+
+	open_rig();
+	q.bearer = person_token(&r.ann);
+	fc_open(&slow, r.p.socket);
+	fc_open(&quick_one, r.p.socket);
+	fc_send(&slow, &q);
+	fc_send(&quick_one, &q);
+	ck_assert(fc_read_until(&slow, "hello", 3000) && fc_read_until(&quick_one, "hello", 3000));
+	for (int i = 0; i < 20; i++)
+		world_sql(r.w, "insert into event(owner_id, topic, what, subjects) select %lld, 'job', 'queued', "
+			       "array(select 1000000000000 + k from generate_series(1, 150) k) from generate_series(1, 50)",
+			  (long long)r.ann.user_id);
+	world_sql(r.w, "insert into event(owner_id, topic, what, subjects) values (%lld, 'pool', 'last', '{1}')", (long long)r.ann.user_id);
+	ck_assert(fc_read_until(&quick_one, "\"what\":\"last\"", 10000));
+	ck_assert(fc_read_until(&slow, "\"what\":\"last\"", 10000));
+	for (const char *at = slow.out.ptr; (at = strstr(at, "\"what\":\"queued\"")); at++)
+		n++;
+	ck_assert_int_eq(n, 1000);
+	fc_close(&slow);
+	fc_close(&quick_one);
+	close_rig();
+}
+END_TEST
+
+/* Peers that send rubbish, half a request, or nothing, harm nobody. */
+START_TEST(test_hostile_peers)
+{
+	struct fc peers[40], c;
+	unsigned char junk[512];
+
+	open_rig();
+	for (int i = 0; i < 40; i++) {
+		fc_open(&peers[i], r.p.socket);
+		crypto_random(junk, sizeof(junk));
+		if (i % 2)
+			memcpy(junk, "\1\1\0\1\0\10\0\0\0\1\1\0\0\0\0\0", 16);
+		if (i % 4 && send(peers[i].fd, junk, sizeof(junk), MSG_NOSIGNAL) < 0)
+			continue;
+	}
+	fc_open(&c, r.p.socket);
+	ck_assert_int_eq(fc_call(&c, "GET", "/healthz/events", NULL, NULL), 200);
+	ck_assert_int_eq(fc_call(&c, "GET", "/api/gpu/me", NULL, NULL), 421);
+	ck_assert_int_eq(fc_call(&c, "GET", "/nowhere", NULL, NULL), 404);
+	ck_assert_int_eq(fc_call(&c, "DELETE", "/api/gpu/events", NULL, NULL), 405);
+	ck_assert_int_eq(fc_call(&c, "POST", "/api/gpu/workers/1/claim", "x", "{\"max\":"), 400);
+	ck_assert_int_eq(fc_call(&c, "POST", "/api/gpu/workers/1/claim", "x", "{\"max\":-1}"), 400);
+	ck_assert_int_eq(fc_call(&c, "POST", "/api/gpu/workers/1/claim", "x", "{\"max\":1}"), 401);
+	ck_assert_int_eq(fc_call(&c, "POST", "/api/gpu/workers/1/claim", NULL, "{\"max\":1}"), 401);
+	ck_assert_int_eq(fc_call(&c, "POST", "/api/gpu/workers/1/heartbeat", "x", world_text(r.w, "{\"jobs\":[%0600000d]}", 0)), 413);
+	for (int i = 0; i < 40; i++)
+		fc_close(&peers[i]);
+	fc_close(&c);
+	close_rig();
+}
+END_TEST
+
+static void few(struct config *c)
+{
+	quick(c);
+	c->max_parked = 2;
+}
+
+/* Limits answer; and who is told to stop lets everybody go with an answer. */
+START_TEST(test_limit_and_drain)
+{
+	struct agent a = {0};
+	struct fc two, three, stream;
+	struct fc_request q = {.method = "GET", .uri = "/api/gpu/events"};
+
+	open_rig();
+	events_process_stop(&r.p);
+	events_process_start(&r.p, pg->dir, pg_conninfo(pg, "events", r.w->name), few);
+	agent_start(&a, r.account, 1);
+	fc_open(&two, r.p.socket);
+	fc_open(&three, r.p.socket);
+	fc_open(&stream, r.p.socket);
+	q.bearer = person_token(&r.ann);
+	fc_send(&stream, &q);
+	ck_assert(fc_read_until(&stream, "hello", 3000));
+	say_claim(&a, &a.c, 1, 25, "");
+	say_claim(&a, &two, 0, 25, "");
+	ck_assert(!fc_read(&two, 200));
+	say_claim(&a, &three, 0, 25, "");
+	ck_assert(fc_read(&three, 3000));
+	ck_assert_int_eq(three.status, 503);
+	ck_assert(strstr(three.out.ptr, "Retry-After: "));
+	events_process_stop(&r.p);
+	ck_assert(fc_read(&a.c, 1000) && fc_read(&two, 1000) && fc_read(&stream, 1000));
+	ck_assert_int_eq(a.c.status, 200);
+	ck_assert_uint_eq(json_len(json_get(a.c.json, "jobs")), 0);
+	fc_close(&a.c);
+	fc_close(&two);
+	fc_close(&three);
+	fc_close(&stream);
+	world_close(r.w);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("events");
@@ -758,6 +1085,17 @@ int main(void)
 	tcase_add_test(t, test_log_is_followed);
 	tcase_add_test(t, test_artifacts);
 	tcase_add_test(t, test_event_stream);
+	suite_add_tcase(s, t);
+	t = tcase_create("faults");
+	tcase_set_timeout(t, 90);
+	tcase_add_test(t, test_statements_are_shared);
+	tcase_add_test(t, test_idle_streams);
+	tcase_add_test(t, test_frozen_database);
+	tcase_add_test(t, test_database_away);
+	tcase_add_test(t, test_database_restart);
+	tcase_add_test(t, test_slow_reader);
+	tcase_add_test(t, test_hostile_peers);
+	tcase_add_test(t, test_limit_and_drain);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
