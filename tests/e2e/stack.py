@@ -121,7 +121,10 @@ class Client:
         return self.post("/api/gpu/jobs", {"type": type, "payload": payload, **fields})["jobId"]
 
     def job(self, id):
-        return self.get(f"/api/gpu/jobs/{id}")
+        """The job; waits out a 503, as every client should."""
+        reply = until(lambda: (r := self.call("GET", f"/api/gpu/jobs/{id}")).status != 503 and r)
+        assert reply.status == 200, reply
+        return reply.json
 
     def ends(self, id, seconds=60):
         over = ("succeeded", "failed", "cancelled", "timed_out")
