@@ -171,7 +171,7 @@ def test_one_of_two_is_killed_in_mid_load(own_stack):
         want = {running, *jobs}
 
         def streamed():
-            done = {str(s) for _, d in stream.seen if d.get("what") == "succeeded" for s in d.get("subjects", [])}
+            done = {str(s) for _, d in stream.seen if d.get("what") == "succeeded" for s in d["ids"]}
             return want <= done
         until(streamed, 20)
         ids = [i for i, d in stream.seen]
