@@ -1,6 +1,7 @@
 /*
- * events_claim - agents with a claim parked, shared by events_claim.c (parking,
- * orders, delivery) and events_broker.c (which jobs go to whom).
+ * events_claim - agents with a claim parked, shared by events_peers.c (what is known
+ * of them), events_claim.c (parking, delivery) and events_broker.c (which jobs go to
+ * whom).
  *
  * A peer is a session that has claims parked here or had them a moment ago; what
  * is known of it was read when its last claim came in.  A claim is in exactly one
@@ -74,9 +75,21 @@ struct claims {
 	struct broker *broker;
 };
 
+/* ---- events_peers.c ---- */
+
 /* Calls fn for each peer. */
 void peers_each(struct claims *c, void (*fn)(struct peer *p, void *ctx), void *ctx);
 struct peer *peer_find(struct claims *c, int64_t session);
+/* Takes in what the enter statement's row says of the session of this claim. */
+struct peer *peer_learn(struct claims *c, const struct exchange *x, const struct rows *rows, int row);
+/* Orders of the row that were not told a moment ago: an agent that obeys needs some
+ * time, and must not be answered at once over and over.  NULL: nothing new. */
+struct json *peer_orders(struct claims *c, struct peer *p, const struct rows *rows, int row);
+/* Those that had no claim here for a while. */
+void peers_forget_old(struct claims *c);
+void peers_free(struct claims *c);
+
+/* ---- events_claim.c ---- */
 
 /* Puts the row's job into the answer of one of the peer's claims; false when none has room. */
 bool claim_deliver(struct peer *p, const struct rows *rows, int row);
@@ -84,6 +97,8 @@ bool claim_deliver(struct peer *p, const struct rows *rows, int row);
 void claim_answer_given(struct claims *c, struct peer *p);
 /* Leases may have been made that nobody was told of: asks anew for all of the peer's claims. */
 void claim_enter_anew(struct claims *c, struct peer *p, bool with_holding);
+
+/* ---- events_broker.c ---- */
 
 struct broker *broker_new(struct claims *c);
 void broker_free(struct broker *b);
