@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "call.h"
 
 static struct pg *pg;
@@ -141,6 +142,24 @@ START_TEST(test_body_is_refused_by_name)
 		ck_assert_msg(!strcmp(call_faults(&c), bodies[_i].faults), "%s: %s", bodies[_i].body, call_faults(&c));
 	ck_assert_int_eq(world_int(w, "select count(*) from job") + world_int(w, "select count(*) from audit"), 0);
 	ck_assert_int_eq(world_int(w, "select count(*) from lane"), 0);
+}
+END_TEST
+
+/* Every spelling that the schema takes, the database takes. */
+START_TEST(test_spellings_of_a_time)
+{
+	static const char *const ends[] = {"t01:02:03z", "T01:02:03.1234567890123456789Z", "T01:02:03+14:00", "T23:59:59-00:30"};
+
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		char day[32];
+
+		clock_rfc3339(clock_wall_ms() + 3 * INT64_C(86400000), day, sizeof(day));
+		submit(&ann, world_text(w, ",'runAfter':'%.10s%s'", day, ends[i]));
+		ck_assert_str_eq(call_str(&c, "waitingReason"), "run_after");
+	}
+	ck_assert_int_eq(call(&c, &ann, "GET " JOBS, NULL), 200);
+	ck_assert_str_eq(call_str(&c, "jobs.0.waitingReason"), "run_after");
+	ck_assert_int_eq(strlen(call_str(&c, "jobs.0.runAfter")), 24);
 }
 END_TEST
 
@@ -404,6 +423,7 @@ int main(void)
 	tcase_add_test(t, test_submit_read_list);
 	tcase_add_test(t, test_submit_with_a_free_worker);
 	tcase_add_loop_test(t, test_body_is_refused_by_name, 0, ARRAY_LEN(bodies));
+	tcase_add_test(t, test_spellings_of_a_time);
 	tcase_add_test(t, test_too_large);
 	tcase_add_test(t, test_batch);
 	tcase_add_test(t, test_batch_names_every_bad_item_and_stores_none);
