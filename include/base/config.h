@@ -29,6 +29,9 @@ struct config {
 	const char *listen;     /* unix path or host:port of the FastCGI socket */
 	const char *nginx_peers; /* who may connect to a TCP socket: CIDR list */
 	const char *log_level;  /* debug info warn error */
+	/* nginx, as `gpupool nginx-conf` writes it */
+	const char *signin_rate; /* an address, "5r/m" */
+	const char *api_rate;    /* a token, or an address without one, "50r/s" */
 	/* gpupool-web */
 	int64_t web_processes;  /* 0 = 2 * cores + 2 */
 	int64_t max_parked;     /* claims and streams one events process holds */

@@ -14,7 +14,7 @@ enum { FILE_MOST = 64 << 10 };
 /* Says why a text will not do, or NULL. */
 typedef const char *check_text(struct str value);
 
-static check_text check_public_url, check_listen, check_peers, check_level, check_providers, check_python, check_crash;
+static check_text check_public_url, check_listen, check_peers, check_level, check_providers, check_python, check_crash, check_rate;
 
 enum kind { TEXT, NUMBER, SIZE, SECONDS, SWITCH };
 
@@ -29,6 +29,7 @@ static const struct setting {
 } settings[] = {
 #define WORDS(key, otherwise, check) {#key, TEXT, offsetof(struct config, key), otherwise, 0, 0, check}
 #define RANGE(key, kind, otherwise, min, max) {#key, kind, offsetof(struct config, key), otherwise, min, max, NULL}
+	WORDS(api_rate, "50r/s", check_rate),
 	WORDS(crash_at, "", check_crash),
 	WORDS(database, "", NULL),
 	RANGE(demo, SWITCH, "1", 0, 1),
@@ -56,6 +57,7 @@ static const struct setting {
 	WORDS(public_url, "", check_public_url),
 	WORDS(python, "/usr/bin/python3", check_python),
 	RANGE(retention_days, NUMBER, "30", 1, 3650),
+	WORDS(signin_rate, "5r/m", check_rate),
 	WORDS(state, "./state", NULL),
 	WORDS(store, "", NULL),
 	RANGE(web_processes, NUMBER, "0", 0, 1000),
@@ -187,6 +189,18 @@ static const char *check_providers(struct str value)
 static const char *check_python(struct str value)
 {
 	return value.len && value.ptr[0] == '/' ? NULL : "must be an absolute path";
+}
+
+/* As nginx spells it. */
+static const char *check_rate(struct str value)
+{
+	struct str number = value;
+	int64_t n;
+
+	if (!str_ends(value, "r/s") && !str_ends(value, "r/m"))
+		return "must be a number of requests and r/s or r/m, such as 50r/s";
+	number.len -= 3;
+	return str_to_i64(number, 1, 1000000, &n) ? NULL : "must begin with a whole number, such as 50r/s";
 }
 
 static const char *check_crash(struct str value)

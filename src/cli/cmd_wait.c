@@ -129,15 +129,36 @@ int cmd_jobs_wait(struct cli *cli)
 
 struct sink {
 	struct cli *cli;
-	int64_t offset;
+	int64_t offset; /* of what was printed */
+	char held[4];   /* the beginning of a character whose rest has not come */
+	size_t held_len;
 };
+
+/* Bytes at the end that begin a character and do not end it. */
+static size_t unfinished(const char *p, size_t len)
+{
+	for (size_t n = 1; n <= 3 && n <= len; n++) {
+		unsigned char c = (unsigned char)p[len - n];
+
+		if ((c & 0xc0) == 0x80)
+			continue;
+		return c >= 0xc0 && n < (c >= 0xf0 ? 4u : c >= 0xe0 ? 3u : 2u) ? n : 0;
+	}
+	return 0;
+}
 
 static bool print_bytes(void *ctx, struct str bytes)
 {
 	struct sink *s = ctx;
+	cleanup_buf struct buf all = BUF_INIT(bytes.len + sizeof(s->held) + 1);
 
-	s->offset += (int64_t)bytes.len;
-	output_text(s->cli, bytes);
+	buf_add(&all, s->held, s->held_len);
+	buf_addstr(&all, bytes);
+	s->held_len = s->cli->raw ? 0 : unfinished(all.ptr, all.len);
+	all.len -= s->held_len;
+	memcpy(s->held, all.ptr + all.len, s->held_len);
+	s->offset += (int64_t)all.len;
+	output_text(s->cli, buf_str(&all));
 	return !ferror(stdout);
 }
 
@@ -146,7 +167,10 @@ static enum err print_from(struct sink *s, const char *id, const char *attempt, 
 	struct cli *cli = s->cli;
 	const char *more = attempt ? cli_text(cli, "&attempt=%s", cli_segment(cli, attempt)) : "";
 	const char *path = cli_text(cli, PATH "/%s/logs?offset=%lld%s", cli_segment(cli, id), (long long)s->offset, more);
-	enum err err = rest_stream(&cli->rest, path, "text/plain", 600000, print_bytes, s, e);
+	enum err err;
+
+	s->held_len = 0; /* it is asked for again */
+	err = rest_stream(&cli->rest, path, "text/plain", 600000, print_bytes, s, e);
 
 	fflush(stdout);
 	return err;
@@ -155,7 +179,7 @@ static enum err print_from(struct sink *s, const char *id, const char *attempt, 
 /* Reads the state before the log: what was written before the end is then in it. */
 enum err jobs_follow(struct cli *cli, const char *id, const char *attempt, int64_t offset, struct json **job, struct error *e)
 {
-	struct sink s = {cli, offset};
+	struct sink s = {.cli = cli, .offset = offset};
 	int64_t away = 0, was = 0, attempts = -1;
 
 	cli_catch_interrupt();
@@ -174,8 +198,10 @@ enum err jobs_follow(struct cli *cli, const char *id, const char *attempt, int64
 		err = print_from(&s, id, attempt, e);
 		if (err && !is_away(err) && err != ERR_NOT_FOUND)
 			return err;
-		if (over && !is_away(err))
+		if (over && !is_away(err)) {
+			output_text(cli, (struct str){s.held, s.held_len});
 			return OK;
+		}
 		if (s.offset == was)
 			clock_sleep_ms(250);
 	}
@@ -185,7 +211,7 @@ enum err jobs_follow(struct cli *cli, const char *id, const char *attempt, int64
 int cmd_jobs_logs(struct cli *cli)
 {
 	cleanup_json struct json *job = NULL;
-	struct sink s = {cli, 0};
+	struct sink s = {.cli = cli};
 	struct error e = {0};
 	const char *id = cli->args[0], *attempt = cli_option(cli, "attempt");
 	enum err err;
@@ -193,6 +219,7 @@ int cmd_jobs_logs(struct cli *cli)
 	if (!cli_option_i64(cli, "offset", 0, LONG_MAX, &s.offset))
 		return EXIT_USAGE;
 	err = cli_option(cli, "follow") ? jobs_follow(cli, id, attempt, s.offset, &job, &e) : print_from(&s, id, attempt, &e);
+	output_text(cli, (struct str){s.held, s.held_len});
 	if (err)
 		return cli_fail(cli, err, &e);
 	return cli_interrupted() ? EXIT_INTERRUPTED : EXIT_OK;

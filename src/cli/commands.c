@@ -140,8 +140,6 @@ static const struct option nginx_conf[] = {
 	{"store", "DIR", "the artifacts: GPUPOOL_STORE", false},
 	{"routes", "FILE", "where the blocks of `gpupool-web --print-nginx` are", false},
 	{"access-log", "FILE", "log of requests", false},
-	{"signin-rate", "RATE", "sign-ins an address (5r/m)", false},
-	{"api-rate", "RATE", "calls a token or address (50r/s)", false},
 	{"spare-loopback", NULL, "no limits for this machine itself", false},
 	END,
 };

@@ -1,10 +1,12 @@
 """Words, options, tokens and exit codes."""
 import os
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from conftest import BIN, problem
+from conftest import BIN, ROOT, problem
 
 COMMANDS = [line.strip().split("  ")[0] for line in subprocess.run(
     [str(BIN / "gpupool"), "help"], stdout=subprocess.PIPE, check=True).stdout.decode().splitlines()
@@ -116,3 +118,37 @@ def test_a_closed_pipe_is_no_crash(gp, server):
     done = subprocess.run(["bash", "-c", '"$0" jobs list --all | head -1', str(BIN / "gpupool")], stdout=subprocess.PIPE,
                           env={**os.environ, "GPUPOOL_PUBLIC_URL": server.url, "GPUPOOL_TOKEN": "t"}, timeout=30)
     assert done.stdout.startswith(b"ID")
+
+
+def test_nginx_gets_what_was_asked(gp):
+    text = gp("nginx-conf", "--listen", "443 ssl", "--server-name", "pool.example", token=None, env={"GPUPOOL_API_RATE": "7r/s"}, code=0).out
+    assert "listen 443 ssl;" in text and "server_name pool.example;" in text and "rate=7r/s" in text and "@" not in text
+    for bad in ("80; include /etc/passwd", "a\nb", "x}"):
+        gp("nginx-conf", "--listen", bad, token=None, code=2)
+    gp("nginx-conf", token=None, env={"GPUPOOL_API_RATE": "fast"}, code=2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes somebody who may not install")
+def test_lacking_packages_are_named_to_who_may_not_install():
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        try_packages(Path(folder))
+
+
+def try_packages(tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("sh", "id", "head", "echo", "cat", "sed", "command"):
+        if os.path.exists("/usr/bin/" + name):
+            (tools / name).symlink_to("/usr/bin/" + name)
+    (tools / "dpkg-query").write_text("#!/bin/sh\nfor last; do :; done\n[ $last = libfcgi0ldbl ] && echo 2.4.2-2 || { [ $last = check ] || echo installed; }\n")
+    (tools / "dpkg").write_text("#!/bin/sh\nexit 0\n")
+    for name in ("dpkg-query", "dpkg"):
+        os.chmod(tools / name, 0o755)
+    script = tmp_path / "packages.sh"
+    script.write_bytes((ROOT / "src" / "gen" / "packages.sh").read_bytes())
+    done = subprocess.run(["/usr/bin/setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "sh", str(script), "check"],
+                          env={"PATH": str(tools) + ":/nowhere"}, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    said = done.stderr.decode()
+    assert done.returncode == 1 and "apt-get install -y" in said, said
+    assert " check " in said + " " and "libfcgi-dev libfcgi0ldbl" in said and "shellcheck" not in said, said

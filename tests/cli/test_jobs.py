@@ -160,6 +160,14 @@ def test_a_new_attempt_has_a_log_of_its_own(gp, server):
     assert gp("jobs", "logs", "7", "--follow", code=0).out == "twelve bytes" * 2
 
 
+def test_no_character_is_cut_in_two(gp, server):
+    log = ("é€😀" * 20000).encode()
+    server.on("GET", JOBS + "/7", job())
+    server.on("GET", JOBS + "/7/logs", lambda call: (200, "text/plain", log[int(call["query"]["offset"]):]))
+    assert gp("jobs", "logs", "7", code=0).out.encode() == log
+    assert gp("jobs", "logs", "7", "--follow", code=0).out.encode() == log
+
+
 def on_terminal(*args, env):
     """What it writes when standard error is a terminal."""
     master, slave = pty.openpty()
