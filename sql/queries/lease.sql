@@ -24,7 +24,7 @@ s as materialized (
   from q cross join lateral (
     select * from session s where s.enrol_hash = decode(q.hash, 'hex') for update) s
   cross join lateral (
-    select desired from worker w where w.id = s.worker_id offset 0) w),
+    select desired from worker where id between s.worker_id and s.worker_id order by id limit 1) w),
 good as materialized (
   select * from s where verdict = 'ok'),
 up as (
@@ -69,7 +69,7 @@ select s.i, s.id session_id, s.worker_id, s.owner_id, s.state, w.desired, s.prot
   (select string_agg(e.id || ' ' || e.lease, ',') from job_ending e where e.session_id = s.id) cancels,
   array_to_string(array(select l.id from job_lease l where l.session_id = s.id and l.lease <> all (s.holding)), ',') missing
 from s
-cross join lateral (select desired from worker where id = s.worker_id offset 0) w
+cross join lateral (select desired from worker where id between s.worker_id and s.worker_id order by id limit 1) w
 cross join lateral (select provider, sharing, shared_with from account where id = s.account_id offset 0) a
 cross join lateral (select sharing_allowed from provider_policy where provider = a.provider offset 0) p;
 
@@ -93,7 +93,7 @@ from unnest($1::bigint[], $2::int[]) t(id, free)
 cross join lateral (
   select worker_id, state, protocol, slots from session where id = t.id offset 0) s
 cross join lateral (
-  select desired from worker where id = s.worker_id offset 0) w
+  select desired from worker where id between s.worker_id and s.worker_id order by id limit 1) w
 where s.state <> 'running' or w.desired <> 'running' or s.protocol < $3::int
   or exists (select from job_ending e where e.session_id = t.id)
   or (t.free < s.slots and t.free < s.slots - (select coalesce(sum(l.gpus), 0) from job_lease l where l.session_id = t.id));
@@ -184,7 +184,7 @@ s as materialized (
   from a cross join lateral (
     select id, worker_id, state, protocol, deadline from session where token_hash = decode(a.hash, 'hex') offset 0) s
   cross join lateral (
-    select desired, state from worker where id = s.worker_id offset 0) w),
+    select desired, state from worker where id between s.worker_id and s.worker_id order by id limit 1) w),
 by_i as materialized (
   select array_agg(s.id order by a.i) ids from a left join s on s.i = a.i and s.state <> 'ended'),
 held as materialized (
