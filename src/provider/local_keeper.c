@@ -280,6 +280,21 @@ static void say_failed(const struct local_keeper *k, int why)
 	report(k->report_fd, text);
 }
 
+/* What ps shows: a keeper is no provisioner.  The name is written over the
+ * arguments, which lie one after the other from argv[0] on. */
+static void set_title(const struct local_keeper *k)
+{
+	char line[4096];
+	cleanup_fd int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+	ssize_t room = fd < 0 ? -1 : read(fd, line, sizeof(line));
+
+	prctl(PR_SET_NAME, "gpupool-keeper", 0, 0, 0);
+	if (room <= 0 || line[room - 1])
+		return;
+	memset(program_invocation_name, 0, (size_t)room);
+	snprintf(program_invocation_name, (size_t)room, "gpupool-keeper worker %lld", (long long)k->record.worker);
+}
+
 /* Also its own three: whoever reads the provisioner's output must see its end. */
 static void close_all_but(const struct local_keeper *k)
 {
@@ -312,7 +327,7 @@ _Noreturn void local_keeper_main(const struct local_keeper *k)
 	int signals, why;
 
 	setsid();
-	prctl(PR_SET_NAME, "gpupool-keeper", 0, 0, 0);
+	set_title(k);
 	prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&mask);
