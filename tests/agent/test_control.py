@@ -300,6 +300,17 @@ def test_jobs_die_with_an_agent_that_is_killed(pool, start, shared, code, whole_
     until(lambda: not alive(pid), 3)
 
 
+def test_job_whose_keeper_is_killed_dies_and_fails(pool, start, shared):
+    agent = start()
+    job = pool.submit(STUBBORN % shared)
+    pid = pid_of(shared)
+    os.kill(family(agent.pid)[2], signal.SIGKILL)       # agent, nursery, keeper, job
+    item = pool.finish(job)
+    assert item["state"] == "failed" and item["error"]["type"] == "agent"
+    until(lambda: not alive(pid), 3)
+    assert pool.finish(pool.submit("pass"))["state"] == "succeeded"
+
+
 def test_agent_that_can_start_nothing_leaves_instead_of_spoiling_jobs(pool, start):
     agent = start()
     os.kill(family(agent.pid)[1], signal.SIGKILL)       # the nursery

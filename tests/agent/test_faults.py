@@ -191,7 +191,8 @@ def test_bad_items_among_the_delivered_disturb_no_other(pool, start):
 class Raw:
     """A peer that answers each connection with given bytes and then keeps it open or drips."""
 
-    def __init__(self, answer, drip=None):
+    def __init__(self, answer, drip=None, hang_up=False):
+        self._hang_up = hang_up
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._answer, self._drip, self.connections = answer, drip, 0
@@ -210,7 +211,10 @@ class Raw:
         try:
             while peer.recv(65536):
                 peer.sendall(self._answer)
-                while self._drip:
+                if self._hang_up:
+                    peer.shutdown(socket.SHUT_RDWR)
+                began = time.monotonic()
+                while self._drip and time.monotonic() - began < 4:
                     peer.sendall(self._drip)
                     time.sleep(0.05)
         except OSError:
@@ -224,8 +228,8 @@ class Raw:
 def raw():
     peers = []
 
-    def make(*args):
-        peers.append(Raw(*args))
+    def make(*args, **kind):
+        peers.append(Raw(*args, **kind))
         return peers[-1]
     yield make
     for peer in peers:
@@ -241,19 +245,21 @@ def call(agent_module, peer, seconds=0.5, **kind):
 
 @pytest.mark.parametrize("answer", [
     b"rubbish\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n",
     b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}",
     b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
     b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{\"a",
     b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\xff\xfe{}",
-    b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}",
     b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n",
     b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>",
     b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n" + b" " * 2000000,
 ])
 def test_answer_that_makes_no_sense_means_later(agent_module, raw, answer):
-    with pytest.raises(agent_module.Unreachable):
-        call(agent_module, raw(answer))
+    for hang_up in (False, True):
+        with pytest.raises(agent_module.Unreachable):
+            call(agent_module, raw(answer, hang_up=hang_up))
 
 
 @pytest.mark.parametrize("drip", [(b"HTTP/1.1 200 OK\r\nX: ", b"y"), (b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n", b" ")])

@@ -119,8 +119,10 @@ BAD_PAYLOADS = [
 def test_bad_payload_fails_and_says_why(pool, start):
     start()
     for payload, kind in BAD_PAYLOADS:
-        item = pool.finish(pool.submit(payload))
+        job = pool.submit(payload)
+        item = pool.finish(job)
         assert item["state"] == "failed" and item["error"]["type"] == kind and item["error"]["message"], payload
+        assert not job.log, payload             # nothing was tried
     assert pool.finish(pool.submit("pass"))["state"] == "succeeded"
 
 
@@ -132,7 +134,7 @@ BAD_RESULTS = [
     ("f.write('[' * 100000)", "result_invalid"),
     ("f.write('\"\\\\ud800\"')", "result_invalid"),
     ("f.write('\"' + 'x' * 1000001 + '\"')", "result_too_large"),
-    ("os.remove(f.name); os.symlink('/etc/hostname', f.name)", "result_invalid"),
+    ("os.remove(f.name); open('x', 'w').write('1'); os.symlink(os.path.abspath('x'), f.name)", "result_invalid"),
     ("os.remove(f.name); os.mkfifo(f.name)", "result_invalid"),
     ("os.remove(f.name); os.mkdir(f.name)", "result_invalid"),
 ]
@@ -294,6 +296,29 @@ def test_gpus_are_shared_out(pool, start, shared, work):
     pool.wait(lambda: any("gpu" in body for name, body in [(n, b) for _, n, b in pool.calls if n == "heartbeat"]))
     usage = [body["gpu"] for body in pool.bodies("heartbeat") if "gpu" in body][-1]
     assert usage == {"utilization": 50, "memoryUsed": 3000 << 20, "memoryTotal": 30720 << 20}
+
+
+def test_torch_is_asked_where_nvidia_smi_is_missing(pool, start, work):
+    os.makedirs(work + "/lib/torch")
+    with open(work + "/lib/torch/__init__.py", "w") as file:
+        file.write("class version: cuda = '12.1'\nclass P: name, total_memory = 'Radeon', 16 << 30\n"
+                   "class cuda:\n    device_count = staticmethod(lambda: 1)\n"
+                   "    get_device_properties = staticmethod(lambda i: P)\n")
+    start(PYTHONPATH=work + "/lib", TPU_NAME="local")
+    said = pool.registration["capabilities"]
+    assert said["gpus"] == [{"name": "Radeon", "memoryBytes": 16 << 30, "driver": "cuda 12.1"}] and said["tpu"]
+    job = pool.submit("import os; print(os.environ['CUDA_VISIBLE_DEVICES'], 'PYTHONPATH' in os.environ)")
+    pool.finish(job)
+    assert job.text == "0 False\n"
+
+
+@pytest.mark.parametrize("torch", ["raise RuntimeError", "import os; os._exit(1)", "print('chatter')"])
+def test_broken_torch_means_no_gpu(pool, start, work, torch):
+    os.makedirs(work + "/lib/torch")
+    with open(work + "/lib/torch/__init__.py", "w") as file:
+        file.write(torch)
+    start(PYTHONPATH=work + "/lib")
+    assert pool.registration["capabilities"]["gpus"] == [] and not pool.registration["capabilities"]["tpu"]
 
 
 def test_connections_are_kept(pool, start):

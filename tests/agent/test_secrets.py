@@ -84,10 +84,12 @@ def in_memory(pid, text):
 def test_token_comes_from_standard_input_too(pool, start, work):
     path = os.path.join(work, "token")
     with open(path, "w") as file:
-        file.write(pool.enrol_token + "\n")
+        file.write(pool.enrol_token + "\n" + "more for the operator's eyes\n" * 5000)
     with open(path) as file:
         start(GPUPOOL_ENROL_TOKEN=None, options={"stdin": file})
-    assert pool.registration
+    job = pool.submit("import sys; print(repr(sys.stdin.read()))")
+    pool.finish(job)
+    assert job.text == "''\n"
 
 
 def test_without_a_token_it_says_so(pool, start):
