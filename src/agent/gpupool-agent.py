@@ -572,10 +572,10 @@ class Server:
 class Keeper:
     """Runs one command and owns everything that descends from it; a single-threaded process of its own.
 
-    It reads one line of JSON, starts the command in a session of its own, copies what it prints to the log file,
-    and obeys single bytes: `t` asks the command's group to end and kills all after a second, `k` kills at once. So
-    does the end of the control socket, which is how the death of the agent is known. Being a subreaper it inherits
-    every daemon that the command leaves behind; it answers only when not one descendant is left.
+    It reads one line of JSON, says `+`, starts the command in a session of its own, copies what it prints to the log
+    file, and obeys single bytes: `t` asks the command's group to end and kills all after a second, `k` kills at once.
+    So does the end of the control socket, which is how the death of the agent is known. Being a subreaper it inherits
+    every daemon that the command leaves behind; it reports the end only when not one descendant is left.
     """
     GRACE = 1.0
 
@@ -599,6 +599,7 @@ class Keeper:
         os.set_blocking(waker, False)
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._control.sendall(b"+")
         pipe = self._launch(spec)
         self._loop(pipe, wake)
         self._drain(pipe)
@@ -787,17 +788,20 @@ class Child:
     def wait(self):
         """Blocks until nothing of the command is left → {"exit": n} or {"signal": n}."""
         data = b""
-        try:
-            while not data.endswith(b"\n"):
+        while not data.endswith(b"\n"):
+            try:
                 more = self._control.recv(4096)
-                if not more:
-                    raise JobFailed("agent", "the keeper of the job's process was killed")
-                data += more
-        except OSError as error:
-            raise JobFailed("agent", "lost the keeper of the job's process: %s" % error)
-        finally:
-            self._control.close()
-        return json.loads(data)
+            except ConnectionError:             # it died with an order unread
+                more = b""
+            if not more:
+                break
+            data += more
+        self._control.close()
+        if not data:
+            raise ConnectionError("no keeper: the nursery is gone")
+        if not data.endswith(b"\n"):
+            raise JobFailed("agent", "the keeper of the job's process was killed")
+        return json.loads(data[1:])
 
 
 class Nursery:

@@ -199,7 +199,7 @@ class Keeping:
             data += more
         os.waitpid(self.pid, 0)
         with open(self.log, "rb") as log:
-            return data and json.loads(data), log.read()
+            return data and json.loads(data[1:]), log.read()
 
 
 def test_keeper_reports_only_when_nothing_is_left(agent_module, tmp_path):
