@@ -107,6 +107,8 @@ def node_dsn(dsn):
     """libpq's key=value form as the URL that node's pg takes."""
     kv = dict(re.findall(r"(\w+)=('[^']*'|\S+)", dsn))
     kv = {k: v.strip("'") for k, v in kv.items()}
+    if "passfile" in kv:
+        kv["password"] = Path(kv["passfile"]).read_text().strip().rsplit(":", 1)[1]
     from urllib.parse import quote
     port = f"&port={kv['port']}" if "port" in kv else ""
     return f"postgresql://{quote(kv['user'])}:{quote(kv.get('password', ''))}@/{kv['dbname']}?host={quote(kv['host'])}{port}"
@@ -139,9 +141,9 @@ def private_kib(pid):
 
 def bench_list(stack, rounds, seconds):
     admin = stack.admin
-    for i in range(20):
+    for i in range(19):  # and the installation's own
         admin.post("/api/gpu/workers/notebooks", {"provider": "manual", "accelerator": "cpu", "title": f"worker {i}"})
-    until(lambda: all(n["state"] == "needs_human" for n in admin.get("/api/gpu/workers/notebooks?limit=50")["notebooks"]), 60)
+    until(lambda: all(n["state"] in ("needs_human", "healthy") for n in admin.get("/api/gpu/workers/notebooks?limit=50")["notebooks"]), 60)
     dsn, sql, params = web_dsn(stack), statement("worker_page"), [1, True, True, 0, 21, None, None]
     peer = Peer(node_dsn(dsn), sql, params, 2)
     ours, theirs, limit, p99, peer99 = [], [], [], [], []
