@@ -188,9 +188,24 @@ class Stack:
         code = self.process.returncode if self.process else None
         return code
 
+    def sanitizer_reports(self):
+        """A report of ASan or UBSan in any log: the process that made it was restarted, so nothing else would show it."""
+        found = []
+        for path in [self.dir / "output", *(self.dir / "state" / "log").glob("*")]:
+            try:
+                text = path.read_text(errors="replace")
+            except OSError:
+                continue
+            for mark in ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:"):
+                if mark in text:
+                    at = text.index(mark)
+                    found.append(f"{path.name}: {text[at:at + 3000]}")
+        return found
+
     def close(self):
         try:
             self.stop()
+            assert not self.sanitizer_reports(), "\n".join(self.sanitizer_reports())
         finally:
             if self.own:
                 shutil.rmtree(self.dir, ignore_errors=True)
