@@ -79,6 +79,7 @@ def suites():
         Suite("asan-unit", programs("asan", "unit"), build="asan"),
         Suite("asan-db", programs("asan", "db"), build="asan"),
         Suite("asan-http", programs("asan", "http"), build="asan"),
+        Suite("asan-cli", pytest("cli"), build="asan", seconds=900),
         Suite("asan-e2e", pytest("e2e"), build="asan", alone=True, env={"GPUPOOL_SLOW": "4"}),
         Suite("fuzz", fuzzers(), build="fuzz"),
     ]

@@ -152,6 +152,8 @@ static bool print_bytes(void *ctx, struct str bytes)
 	struct sink *s = ctx;
 	cleanup_buf struct buf all = BUF_INIT(bytes.len + sizeof(s->held) + 1);
 
+	if (!bytes.len)
+		return true;
 	buf_add(&all, s->held, s->held_len);
 	buf_addstr(&all, bytes);
 	s->held_len = s->cli->raw ? 0 : unfinished(all.ptr, all.len);

@@ -98,7 +98,8 @@ static bool print_log(void *ctx, struct str bytes)
 
 	*offset += (int64_t)bytes.len;
 	buf_add_text(&text, bytes, true);
-	fwrite(text.ptr, 1, text.len, stdout);
+	if (text.len)
+		fwrite(text.ptr, 1, text.len, stdout);
 	fflush(stdout);
 	return true;
 }

@@ -203,12 +203,15 @@ void output_text(const struct cli *cli, struct str s)
 {
 	cleanup_buf struct buf b = BUF_INIT(s.len * 3 + 64);
 
+	if (!s.len)
+		return;
 	if (cli->raw) {
 		fwrite(s.ptr, 1, s.len, stdout);
 		return;
 	}
 	buf_add_text(&b, s, true);
-	fwrite(b.ptr, 1, b.len, stdout);
+	if (b.len)
+		fwrite(b.ptr, 1, b.len, stdout);
 }
 
 /* ---- progress ------------------------------------------------------------- */
