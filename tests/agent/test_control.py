@@ -104,6 +104,16 @@ def test_lease_that_is_not_renewed_ends_the_job(pool, start, shared):
     assert time.monotonic() - began < 4 and not alive(pid)
 
 
+def test_heartbeats_keep_their_interval(pool, start):
+    start()
+
+    def times():
+        return [when for when, name, _ in pool.calls if name == "heartbeat"]
+    pool.wait(lambda: len(times()) >= 5)
+    gaps = [after - before for before, after in zip(times(), times()[1:])]
+    assert min(gaps) > 0.15 and sum(gaps) / len(gaps) > 0.28
+
+
 def test_lease_that_is_renewed_lasts(pool, start, shared):
     start()
     job = pool.submit("import time; time.sleep(1.6)", leaseSeconds=0.7)

@@ -291,3 +291,22 @@ def test_workplaces_in_one_directory_do_not_disturb_each_other(agent_module, tmp
     first._mark.close()                                             # as when its process is gone
     agent_module.Workplace(str(tmp_path), "c" * 32, 0)
     assert not os.path.exists(place.log) and os.path.exists(second.results[:-8])
+
+
+@pytest.mark.parametrize("said, error", [(b"", "ConnectionError"), (b"+", "JobFailed"), (b"+{\"exit\"", "JobFailed")])
+def test_keeper_that_was_lost_is_told_from_one_that_never_was(agent_module, said, error):
+    ours, theirs = socket.socketpair()
+    theirs.sendall(said)
+    theirs.close()
+    with pytest.raises((ConnectionError, agent_module.JobFailed)) as caught:
+        agent_module.Child(ours).wait()
+    assert caught.typename == error
+
+
+def test_no_jobs_are_taken_while_too_many_results_wait(agent_module):
+    agent = agent_module.Agent.__new__(agent_module.Agent)
+    agent._draining, agent._ending, agent._waiting = False, threading.Event(), []
+    agent.capacity = agent_module.Capacity(4, [])
+    for held, free in ((499, 4), (500, 0)):
+        agent.outbox = type("Full", (), {"held": lambda self, n=held: [None] * n})()
+        assert agent._free() == free
