@@ -194,9 +194,9 @@ void events_free(struct events *ev)
 {
 	fcgi_server_free(ev->server);
 	loop_remove_timer(ev->loop, &ev->tick);
+	batcher_free(ev->batcher); /* while its batches, which are the modules', are there */
 	for (size_t i = 0; i < ARRAY_LEN(modules); i++)
 		modules[i]->close(ev);
-	batcher_free(ev->batcher);
 	loop_free(ev->loop);
 	free(ev);
 }

@@ -314,6 +314,8 @@ static void take_head(struct fcgi_call *c)
 	unsigned id = record_id(c);
 	bool ours = c->state != WAIT && id == c->id;
 
+	/* Before anything else: a BEGIN with the null id is a management record, and of any length. */
+	c->began = false;
 	if (c->head[0] != FCGI_VERSION_1) {
 		refuse(c, "not FastCGI 1");
 		return;
@@ -327,7 +329,6 @@ static void take_head(struct fcgi_call *c)
 	switch (c->head[1]) {
 	case FCGI_BEGIN_REQUEST:
 		c->begin_have = 0;
-		c->began = false;
 		if (c->left != sizeof(c->begin) || ours || c->state == SKIP)
 			refuse(c, "BEGIN out of place");
 		else if (c->state != WAIT && fcgi_pending(c) > SMALL_REPLIES_MOST)

@@ -200,6 +200,7 @@ START_TEST(test_enrolment)
 	ck_assert_int_eq(fc_call(&a.c, "POST", "/api/gpu/workers/auto-register", a.enrol, "{\"instance\":\"instance-1\"}"), 400);
 	ck_assert_int_eq(fc_call(&a.c, "POST", "/api/gpu/workers/auto-register", NULL, "{}"), 401);
 	/* A token that nobody used in time. */
+	fc_close(&a.c);
 	new_session(&a, r.account, "{}", 1);
 	world_sql(r.w, "update session set enrol_until = now() - interval '1 second' where id = %lld", (long long)a.session);
 	ck_assert_int_eq(enrol(&a, "instance-1", 1), 410);

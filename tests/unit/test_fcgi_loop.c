@@ -363,6 +363,23 @@ START_TEST(test_garbage_is_cut_off)
 }
 END_TEST
 
+/* After a good BEGIN, one with the null id and more content than a BEGIN has. */
+START_TEST(test_begin_that_is_none)
+{
+	cleanup_buf struct buf in = BUF_INIT(1 << 16);
+	static char long_body[4000];
+	struct rig r;
+
+	rig_open(&r);
+	request(&in, 1, true, STR(PARAMS), STR(""));
+	record(&in, 1, 0, (struct str){long_body, sizeof(long_body)}, 7);
+	request(&in, 1, true, STR(PARAMS), STR(""));
+	feed(&r, buf_str(&in));
+	expect(&r, 2, 0, SAW SAW);
+	rig_close(&r);
+}
+END_TEST
+
 START_TEST(test_params_have_a_limit)
 {
 	cleanup_buf struct buf in = BUF_INIT(1 << 20);
@@ -520,6 +537,7 @@ int main(void)
 	tcase_add_test(t, test_abort_and_hangup);
 	tcase_add_test(t, test_other_roles_and_management);
 	tcase_add_loop_test(t, test_garbage_is_cut_off, 0, ARRAY_LEN(garbage));
+	tcase_add_test(t, test_begin_that_is_none);
 	tcase_add_test(t, test_params_have_a_limit);
 	tcase_add_loop_test(t, test_odd_params, 0, ARRAY_LEN(odd_params));
 	tcase_add_test(t, test_slow_reader);
