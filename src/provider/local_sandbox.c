@@ -115,12 +115,21 @@ static bool is_busy(uid_t uid)
 	return busy;
 }
 
-/* -1 where this machine has no such place: then this installation is alone. */
+/* -1 where this machine has no such place: then this installation is alone.  Anyone
+ * may make directories beside it, so one that is not ours alone is no registry. */
 static int open_uids(void)
 {
+	struct stat st;
+	int fd;
+
 	if (mkdir(uid_dir, 0700) && errno != EEXIST)
 		return -1;
-	return open(uid_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	fd = open(uid_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd >= 0 && (fstat(fd, &st) || st.st_uid != geteuid() || (st.st_mode & 077))) {
+		close(fd);
+		return -1;
+	}
+	return fd;
 }
 
 static int open_uid_lock(int dir)
