@@ -9,6 +9,7 @@
 #define WEB_EVENTS_DISK_H
 
 #include "base/error.h"
+#include "base/str.h"
 #include "web/loop.h"
 
 enum { DISK_NAME = 48 }; /* "ab/32 hexadecimal digits" and NUL */
@@ -34,5 +35,8 @@ void disk_keep(struct disk *d, struct disk_job *j);
 /* The temporary file, or the one that was kept. */
 void disk_remove_temporary(struct disk *d, const char *name);
 void disk_remove(struct disk *d, const char *name);
+/* Adds the names of a directory's files (0…255) that are older to an array argument,
+ * as far as they go into `most` bytes. */
+void disk_list_stale(struct disk *d, int directory, int64_t older_s, struct buf *array, size_t most);
 
 #endif

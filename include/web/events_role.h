@@ -16,6 +16,8 @@ struct logs;
 struct artifacts;
 struct streams;
 struct people;
+struct sweep;
+struct disk;
 
 struct events {
 	const struct config *config;
@@ -38,6 +40,7 @@ struct events {
 	struct artifacts *artifacts;
 	struct streams *streams;
 	struct people *people;
+	struct sweep *sweep;
 };
 
 struct events_module {
@@ -49,7 +52,8 @@ struct events_module {
 	void (*drain)(struct events *ev);
 };
 
-extern const struct events_module claims_module, agents_module, logs_module, artifacts_module, streams_module, people_module;
+extern const struct events_module claims_module, agents_module, logs_module, artifacts_module, streams_module, people_module,
+	sweep_module;
 
 enum {
 	TICK_MS = 250,
@@ -66,6 +70,10 @@ enum outcome { OUTCOME_SUCCEEDED = 2, OUTCOME_FAILED, OUTCOME_TIMED_OUT, OUTCOME
 extern const struct fcgi_handler exchange_handler;
 /* The handler's turn, once the principal is known. */
 void exchange_hand_over(struct exchange *x);
+
+/* ---- events_artifacts.c ---- */
+/* NULL: there is no store. */
+struct disk *artifacts_disk(const struct events *ev);
 
 /* ---- events_people.c: principals of the routes of people ---- */
 void people_resolve(struct exchange *x);

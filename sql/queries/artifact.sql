@@ -47,3 +47,7 @@ select t.i, a.path, a.size, encode(a.sha256, 'hex') sha256
 from unnest($1::bigint[], $2::bigint[], $3::text[]) with ordinality t(id, owner, name, i)
 cross join lateral (
   select path, size, sha256 from artifact where id = t.id and name = t.name and (owner_id = t.owner or t.owner = -1) offset 0) a;
+
+-- name: artifact_unknown
+-- $1 paths of files: those that no row has.
+select p path from unnest($1::text[]) p except select path from artifact;

@@ -26,7 +26,7 @@ enum {
 };
 
 static const struct events_module *const modules[] = {
-	&people_module, &claims_module, &agents_module, &logs_module, &artifacts_module, &streams_module,
+	&people_module, &claims_module, &agents_module, &logs_module, &artifacts_module, &streams_module, &sweep_module,
 };
 
 static const char *const channels[] = {"gpupool_jobs", "gpupool_orders", "gpupool_events", NULL};

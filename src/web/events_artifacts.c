@@ -480,6 +480,11 @@ void events_artifact_get(struct events *ev, struct exchange *x)
 	exchange_batch(x, &ev->artifacts->find);
 }
 
+struct disk *artifacts_disk(const struct events *ev)
+{
+	return ev->artifacts->disk;
+}
+
 /* ---- the module ---- */
 
 static const struct batch_kind begin_kind = {STMT_ARTIFACT_BEGIN, BATCH_MOST, 0, bind_begin, begin_done, upload_failed, NULL};

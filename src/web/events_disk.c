@@ -15,6 +15,7 @@
 
 #include "base/crypto.h"
 #include "base/log.h"
+#include "db/stmt.h"
 
 enum { RANDOM = 16, STALE_S = 24 * 3600 };
 
@@ -53,6 +54,31 @@ void disk_remove_temporary(struct disk *d, const char *name)
 void disk_remove(struct disk *d, const char *name)
 {
 	unlinkat(d->store, name, 0);
+}
+
+void disk_list_stale(struct disk *d, int directory, int64_t older_s, struct buf *array, size_t most)
+{
+	char name[16];
+	int fd;
+	DIR *dir;
+	struct dirent *entry;
+	struct stat st;
+
+	snprintf(name, sizeof(name), "%02x", (unsigned)directory & 0xff);
+	fd = openat(d->store, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir)
+		return;
+	while ((entry = readdir(dir)) && array->len < most) {
+		char path[DISK_NAME];
+
+		if (strlen(entry->d_name) != 2 * RANDOM || fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode) ||
+		    time(NULL) - st.st_mtime < older_s)
+			continue;
+		snprintf(path, sizeof(path), "%.2s/%.40s", name, entry->d_name);
+		array_add_str(array, str_of(path));
+	}
+	closedir(dir);
 }
 
 /* ---- the thread ---- */
@@ -172,6 +198,14 @@ static bool open_directories(struct disk *d, const char *store)
 	return d->tmp >= 0;
 }
 
+static void close_directories(const struct disk *d)
+{
+	if (d->store >= 0)
+		close(d->store);
+	if (d->tmp >= 0)
+		close(d->tmp);
+}
+
 /* Signals are the loop's. */
 static bool start_thread(struct disk *d)
 {
@@ -200,15 +234,14 @@ enum err disk_new(struct loop *l, const char *store, struct disk **ret, struct e
 	pthread_cond_init(&d->more, NULL);
 	if (!open_directories(d, store)) {
 		error_set(e, ERR_INTERNAL, "The store %s cannot be used: %s.", store, strerror(errno));
+		close_directories(d);
 		free(d);
 		return ERR_INTERNAL;
 	}
 	remove_stale(d);
 	fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (fd < 0 || !loop_watch(l, &d->watch, fd, EPOLLIN) || !start_thread(d)) {
-		free(d);
-		return error_set(e, ERR_INTERNAL, "No thread for the store.");
-	}
+	if (fd < 0 || !loop_watch(l, &d->watch, fd, EPOLLIN) || !start_thread(d))
+		BUG("no thread for the store: errno %d", errno);
 	*ret = d;
 	return OK;
 }
@@ -224,8 +257,7 @@ void disk_free(struct disk *d)
 	pthread_join(d->thread, NULL);
 	loop_unwatch(d->loop, &d->watch);
 	close(fd);
-	close(d->store);
-	close(d->tmp);
+	close_directories(d);
 	pthread_mutex_destroy(&d->lock);
 	pthread_cond_destroy(&d->more);
 	free(d);

@@ -308,6 +308,22 @@ START_TEST(test_renewal_does_not_wait)
 }
 END_TEST
 
+/* Of the store's files only those without a row are named for removal. */
+START_TEST(test_unknown_files)
+{
+	cleanup_rows struct rows rows = {0};
+	struct error e;
+
+	open_world();
+	world_sql(w, "insert into artifact(id, name, run, owner_id, size, sha256, path) select next_job_id(), 'a', 1, %lld, 1, "
+		     "decode(repeat('00', 32), 'hex'), 'ab/known' || k from generate_series(1, 50) k", (long long)ann.user_id);
+	ck_assert_int_eq(db_run(w->events, STMT_ARTIFACT_UNKNOWN, ARGS(arg_cstr("{ab/known7,ab/lost,ab/known50}")), &rows, &e), OK);
+	ck_assert_int_eq(rows_count(&rows), 1);
+	ck_assert_str_eq(row_cstr(&rows, 0, "path"), "ab/lost");
+	world_close(w);
+}
+END_TEST
+
 /* ---- many at once ---- */
 
 enum { CLAIMERS = 4, JOBS = 3000, LANES = 5 };
@@ -470,6 +486,7 @@ int main(void)
 	tcase_add_test(t, test_claim_is_bounded);
 	tcase_add_test(t, test_claim_does_not_wait_for_an_end);
 	tcase_add_test(t, test_renewal_does_not_wait);
+	tcase_add_test(t, test_unknown_files);
 	tcase_add_test(t, test_many_at_once);
 	suite_add_tcase(s, t);
 	return unit_run(s);
