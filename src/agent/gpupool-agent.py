@@ -78,6 +78,7 @@ REMEMBERED = 10000              # finished leases kept, so that a late second de
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 IDENT = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
+NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 
 # A job's environment is built from this list; everything else of the agent's own environment stays here.
@@ -1005,7 +1006,9 @@ class JobDir:
             raise JobFailed("result_too_large", "the result is larger than %d bytes" % RESULT_BYTES)
         try:
             value = json.loads(data.decode("utf-8"), parse_constant=self._no_constant)
-            again = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+            again = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")
+            if NUL.search(again):
+                raise ValueError("U+0000 cannot be stored")
         except (ValueError, RecursionError) as error:
             raise JobFailed("result_invalid", "the result is not JSON: %s" % plain(error, 200))
         if len(again) > RESULT_BYTES:
@@ -1223,6 +1226,7 @@ def describe(end):
 
 def failure(end, tail):
     """The error of a job whose command did not exit with 0: the exception when Python printed one."""
+    tail = tail.replace("\0", "\ufffd")
     at = max(tail.rfind("Traceback (most recent call last):"), tail.rfind('  File "') if "SyntaxError" in tail else -1)
     trace = tail[at:] if at >= 0 else ""
     for line in trace.splitlines()[1:]:
@@ -1557,12 +1561,15 @@ class Outbox:
             items.append(item)
         return items
 
-    def too_large(self, items):
-        """The server would not take so much at once: halve the batch, give up the result of a single item."""
+    def refused(self, items, no):
+        """The server would not read this batch: halve it until the item at fault is alone, and that one becomes a
+        failure. Otherwise one bad result would hold up all others for ever."""
         if len(items) > 1:
             self._limit = max(1, len(items) // 2)
-        else:
+        elif no.status == 413:
             self._replace(items[0], "result_too_large", "the server refused the size of the result")
+        else:
+            self._replace(items[0], "result_invalid", "the server cannot read this result: %s" % no)
 
     def answered(self, items, answers):
         by_lease = {a.get("lease"): a for a in answers if isinstance(a, dict)}
@@ -1581,7 +1588,9 @@ class Outbox:
         self._limit = self.BATCH
 
     def _replace(self, item, kind, message):
-        if "result" not in item:
+        """Report a failure instead; a report that was refused without any result is given up."""
+        if "result" not in item and not item.get("error", {}).get("traceback"):
+            say("job %s: its result is given up: %s", item["jobId"], message)
             self._drop(item["lease"])
             return
         self.put({"jobId": item["jobId"], "lease": item["lease"], "state": "failed",
@@ -1943,9 +1952,10 @@ class Agent:
         try:
             reply = self.server.worker(link, "results", {"results": items}, limit=4 << 20)
         except Refused as no:
-            if no.status != 413:
+            if no.status not in (400, 413, 422):
                 raise
-            self.outbox.too_large(items)
+            say("results: %s", no)
+            self.outbox.refused(items, no)
             return
         self.outbox.answered(items, reply.get("results") or [])
 

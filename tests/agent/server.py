@@ -94,6 +94,7 @@ class Pool:
         self.renewing = True
         self.log_limit = 64 << 20
         self.artifact_limit = 2 << 30
+        self.unreadable = set()         # jobs whose results make the server refuse the whole request
         self.result_verdict = {}        # job id → reason of a refusal
         self.cut = {}                   # route → replies to lose
         self.fail = {}                  # route → [status, …] to answer with first
@@ -232,6 +233,8 @@ class Pool:
     def results(self, body):
         fields(body, ("results",))
         need(1 <= len(body["results"]) <= 500, "number of results")
+        if any(item["jobId"] in self.unreadable and "result" in item for item in body["results"]):
+            raise Problem(400, title="Bad request")
         return {"results": [self._result(item) for item in body["results"]]}
 
     def _result(self, item):

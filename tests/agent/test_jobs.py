@@ -133,6 +133,9 @@ BAD_RESULTS = [
     ("f.buffer.write(b'\"\\xff\"')", "result_invalid"),
     ("f.write('[' * 100000)", "result_invalid"),
     ("f.write('\"\\\\ud800\"')", "result_invalid"),
+    ("f.write('\"\\\\u0000\"')", "result_invalid"),
+    ("f.write('{\"\\\\u0000\": 1}')", "result_invalid"),
+    ("f.write('1e999')", "result_invalid"),
     ("f.write('\"' + 'x' * 1000001 + '\"')", "result_too_large"),
     ("os.remove(f.name); open('x', 'w').write('1'); os.symlink(os.path.abspath('x'), f.name)", "result_invalid"),
     ("os.remove(f.name); os.mkfifo(f.name)", "result_invalid"),
@@ -147,6 +150,11 @@ def test_bad_result_fails_with_its_own_type(pool, start):
         assert item["state"] == "failed" and item["error"]["type"] == kind and "result" not in item, write
 
 
+def test_result_that_only_speaks_of_nul_is_taken(pool, start):
+    start()
+    assert pool.finish(pool.submit(SAVE + r"save(['\\u0000', '\\\\u0000'])"))["result"] == [r"\u0000", r"\\u0000"]
+
+
 def test_result_of_a_megabyte_is_taken(pool, start):
     start()
     job = pool.submit(SAVE + "save('x' * 999990)")
@@ -155,11 +163,28 @@ def test_result_of_a_megabyte_is_taken(pool, start):
 
 def test_result_that_the_server_calls_invalid_becomes_a_failure(pool, start):
     start()
-    job = pool.submit(SAVE + "save('\\0')")
+    job = pool.submit(SAVE + "save('odd')")
     pool.result_verdict[job.id] = "invalid"
     item = pool.finish(job)
     assert item["state"] == "failed" and item["error"]["type"] == "result_invalid"
     assert job.items == 2
+
+
+def test_result_that_the_server_cannot_read_holds_up_no_other(pool, start):
+    pool.fail["results"] = [503] * 3                    # so that they come together
+    start(GPUPOOL_SLOTS="4")
+    jobs = [pool.submit(SAVE + "save(%d)" % i) for i in range(4)]
+    pool.unreadable = {jobs[1].id, jobs[2].id}
+    states = [pool.finish(job) for job in jobs]
+    assert [item["state"] for item in states] == ["succeeded", "failed", "failed", "succeeded"]
+    assert states[1]["error"]["type"] == "result_invalid"
+
+
+def test_nul_in_the_log_is_no_matter(pool, start):
+    start()
+    job = pool.submit("print('a\\0b', flush=True)\nraise ValueError('c\\0d')")
+    assert pool.finish(job)["error"]["message"] == "c\ufffdd"
+    assert job.log.startswith(b"a\0b\n")
 
 
 def test_exception_is_reported_with_its_traceback(pool, start):

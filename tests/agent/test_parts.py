@@ -145,14 +145,15 @@ def test_outbox_keeps_batches_small_in_bytes(agent_module, tmp_path):
 
 def test_outbox_halves_what_is_too_large_and_gives_up_one_result(agent_module, tmp_path):
     box = outbox(agent_module, tmp_path, 4)
-    box.too_large(box.batch())
+    no = agent_module.Refused(413, {})
+    box.refused(box.batch(), no)
     assert len(box.batch()) == 2
-    box.too_large(box.batch())
+    box.refused(box.batch(), no)
     assert len(box.batch()) == 1
-    box.too_large(box.batch())
+    box.refused(box.batch(), no)
     item, = [item for item in box.batch() if "error" in item]
     assert item["state"] == "failed" and item["error"]["type"] == "result_too_large" and "result" not in item
-    box.too_large([item])
+    box.refused([item], no)
     assert len(box.held()) == 3
 
 
