@@ -95,6 +95,8 @@ struct json *orders_json(struct str state, struct str desired, int64_t protocol,
 /* Appends to a batch's JSON array argument: "[" or "," first. */
 void item_begin(struct buf *b);
 void item_hash(struct buf *b, const struct exchange *x);
+/* ,"worker":<the id in the address>: 0, which is nobody's, when that is no id. */
+void item_worker(struct buf *b, const struct exchange *x);
 /* deadlineSeconds: null when there is none. */
 void put_seconds_left(struct json *j, const struct rows *rows, int row);
 

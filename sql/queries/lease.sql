@@ -174,15 +174,16 @@ cross join lateral (
   select type from lane where id = h.lane offset 0) n;
 
 -- name: lease_renew
--- $1 [{i, hash, busy, util, used, total}] agents, $2 [{i, id, lease}] what they hold, $3 {job: [fraction, message]}
+-- $1 [{i, hash, worker, busy, util, used, total}] agents, $2 [{i, id, lease}] what they hold, $3 {job: [fraction, message]}
 -- what moved.  Never waits: a lease that is being completed this instant is skipped.  Rows of kind a: agents
 -- that exist; of kind l: leases renewed.
 with a as (
-  select * from jsonb_to_recordset($1::jsonb) t(i int, hash text, busy boolean, util real, used bigint, total bigint)),
+  select * from jsonb_to_recordset($1::jsonb) t(i int, hash text, worker bigint, busy boolean, util real, used bigint, total bigint)),
 s as materialized (
   select a.*, s.id, s.worker_id, s.state, s.protocol, s.deadline, w.desired, w.state worker_state
   from a cross join lateral (
-    select id, worker_id, state, protocol, deadline from session where token_hash = decode(a.hash, 'hex') offset 0) s
+    select id, worker_id, state, protocol, deadline from session
+    where token_hash = decode(a.hash, 'hex') and worker_id = a.worker offset 0) s
   cross join lateral (
     select desired, state from worker where id between s.worker_id and s.worker_id order by id limit 1) w),
 by_i as materialized (
@@ -223,15 +224,15 @@ union all
 select 'l', null, up.id, up.session_id, null, null, null, null, null, null, up.lease, up.seconds from up;
 
 -- name: result_take
--- $1 [{i, hash}] agents, $2 [{i, n, id, lease, state, result, error}] what they report, $3 seconds until the first retry.
+-- $1 [{i, hash, worker}] agents, $2 [{i, n, id, lease, state, result, error}] what they report, $3 seconds until the first retry.
 -- Rows of kind a: agents that exist; of kind r: one verdict a lease: accepted, cancelled, stale, unknown.
 -- A release (6) uses up no attempt; a failure returns to the queue only where the job asked for it.
 with a as (
-  select * from jsonb_to_recordset($1::jsonb) t(i int, hash text)),
+  select * from jsonb_to_recordset($1::jsonb) t(i int, hash text, worker bigint)),
 s as materialized (
   select a.i, s.id, s.state, s.worker_id
   from a cross join lateral (
-    select id, state, worker_id from session where token_hash = decode(a.hash, 'hex') offset 0) s),
+    select id, state, worker_id from session where token_hash = decode(a.hash, 'hex') and worker_id = a.worker offset 0) s),
 by_i as materialized (
   select array_agg(s.id order by a.i) ids from a left join s on s.i = a.i and s.state <> 'ended'),
 r as materialized (
@@ -300,9 +301,9 @@ select 'r', null, rest.id, rest.lease, coalesce(
 from rest;
 
 -- name: goodbye_find
--- $1 [{i, hash}]: the sessions that say goodbye.
+-- $1 [{i, hash, worker}]: the sessions that say goodbye.
 with q as (
-  select * from jsonb_to_recordset($1::jsonb) t(i int, hash text))
+  select * from jsonb_to_recordset($1::jsonb) t(i int, hash text, worker bigint))
 select q.i, s.id, s.worker_id, s.state
 from q cross join lateral (
-  select id, worker_id, state from session where token_hash = decode(q.hash, 'hex') offset 0) s;
+  select id, worker_id, state from session where token_hash = decode(q.hash, 'hex') and worker_id = q.worker offset 0) s;

@@ -276,7 +276,7 @@ static void add_progress(struct buf *b, int64_t id, const struct json *progress)
 		return;
 	buf_addf(b, "%s\"%lld\":[", b->len ? "," : "{", (long long)id);
 	if (fraction >= 0)
-		buf_addf(b, "%.6g", fraction < 1 ? fraction : 1.0);
+		buf_addf(b, "%.6f", fraction < 1 ? fraction : 1.0); /* no exponent: a real may not hold it */
 	else
 		buf_adds(b, "null");
 	buf_addc(b, ',');
@@ -302,9 +302,10 @@ static void add_beat(struct buf *b, int i, const struct exchange *x, const struc
 	item_begin(b);
 	buf_addf(b, "{\"i\":%d,", i);
 	item_hash(b, x);
+	item_worker(b, x);
 	buf_addf(b, ",\"busy\":%s", json_len(jobs) ? "true" : "false");
 	if (json_double(gpu, "utilization", -1) >= 0)
-		buf_addf(b, ",\"util\":%.4g", json_double(gpu, "utilization", 0) < 1000 ? json_double(gpu, "utilization", 0) : 1000.0);
+		buf_addf(b, ",\"util\":%.4f", json_double(gpu, "utilization", 0) < 1000 ? json_double(gpu, "utilization", 0) : 1000.0);
 	add_number(b, "used", gpu, "memoryUsed", 1e15);
 	add_number(b, "total", gpu, "memoryTotal", 1e15);
 	buf_addc(b, '}');
@@ -352,10 +353,8 @@ static struct beat *beat_of(struct beat *beats, int n, int64_t session)
 static void answer_beat(struct exchange *x, struct beat *beat, const struct rows *rows)
 {
 	struct json *j;
-	int64_t worker;
-	struct error e;
 
-	if (beat->row < 0 || request_capture_id(&x->req, "id", &worker, &e) || worker != row_i64(rows, beat->row, "worker_id")) {
+	if (beat->row < 0) {
 		json_free(beat->renewed);
 		exchange_fail(x, ERR_UNAUTHORIZED, "This token is not known.");
 		return;
@@ -447,6 +446,7 @@ static void bind_goodbye(struct batch *b, struct arg *args)
 		item_begin(&b->buf[0]);
 		buf_addf(&b->buf[0], "{\"i\":%d,", i);
 		item_hash(&b->buf[0], exchange_of(b->items[i]));
+		item_worker(&b->buf[0], exchange_of(b->items[i]));
 		buf_addc(&b->buf[0], '}');
 	}
 	buf_addc(&b->buf[0], ']');

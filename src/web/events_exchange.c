@@ -328,6 +328,16 @@ void item_hash(struct buf *b, const struct exchange *x)
 	buf_addf(b, "\"hash\":\"%s\"", hex);
 }
 
+void item_worker(struct buf *b, const struct exchange *x)
+{
+	struct error e;
+	int64_t id;
+
+	if (request_capture_id(&x->req, "id", &id, &e))
+		id = 0;
+	buf_addf(b, ",\"worker\":%lld", (long long)id);
+}
+
 void put_seconds_left(struct json *j, const struct rows *rows, int row)
 {
 	double left = row_double(rows, row, "seconds_left");

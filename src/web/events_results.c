@@ -72,6 +72,7 @@ static void bind_results(struct batch *b, struct arg *args)
 		item_begin(&b->buf[0]);
 		buf_addf(&b->buf[0], "{\"i\":%d,", i);
 		item_hash(&b->buf[0], x);
+		item_worker(&b->buf[0], x);
 		buf_addc(&b->buf[0], '}');
 		for (size_t n = 0; n < json_len(list); n++)
 			asked[n] = add_item(&b->buf[1], i, n, json_at(list, n));

@@ -87,7 +87,7 @@ static int report(struct db *db, const struct session *s, const struct rows *job
 	struct error e = {0};
 	int accepted = 0;
 
-	buf_addf(&agents, "[{\"i\":0,\"hash\":\"%s\"}]", s->hex);
+	buf_addf(&agents, "[{\"i\":0,\"hash\":\"%s\",\"worker\":%lld}]", s->hex, (long long)s->worker);
 	buf_adds(&items, "[");
 	for (int i = 0; i < rows_count(jobs); i++)
 		buf_addf(&items, "%s{\"i\":0,\"n\":%d,\"id\":%s,\"lease\":\"%s\",\"state\":%d,\"result\":{\"by\":\"%s\"}}", i ? "," : "", i,
@@ -294,7 +294,7 @@ START_TEST(test_renewal_does_not_wait)
 	world_sql(w, "delete from job_lease where id = %s", row_cstr(&jobs, 0, "id"));
 	start = clock_ms();
 	ck_assert_int_eq(db_run(w->events, STMT_LEASE_RENEW,
-				ARGS(arg_cstr(world_text(w, "[{\"i\":0,\"hash\":\"%s\",\"busy\":true}]", s.hex)),
+				ARGS(arg_cstr(world_text(w, "[{\"i\":0,\"hash\":\"%s\",\"worker\":%lld,\"busy\":true}]", s.hex, (long long)s.worker)),
 				     arg_cstr(world_text(w, "[{\"i\":0,\"id\":%s,\"lease\":\"%s\"},{\"i\":0,\"id\":%s,\"lease\":\"%s\"}]",
 							 row_cstr(&jobs, 0, "id"), row_cstr(&jobs, 0, "lease"), row_cstr(&jobs, 1, "id"),
 							 row_cstr(&jobs, 1, "lease"))),

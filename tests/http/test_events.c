@@ -177,6 +177,62 @@ START_TEST(test_main_flow)
 END_TEST
 
 
+/* A token is good at its own worker's address only, and elsewhere changes nothing. */
+START_TEST(test_address_of_another_worker)
+{
+	static const char *const elsewhere[] = {"999999", "9223372036854775807", "0", "x"};
+	struct agent a = {0};
+	const struct json *j;
+	const char *id, *lease, *said;
+
+	open_rig();
+	agent_start(&a, r.account, 1);
+	submit("");
+	j = json_at(claim(&a, 1, 5, ""), 0);
+	id = keep(j, "jobId");
+	lease = keep(j, "lease");
+	world_sql(r.w, "update job_lease set until = '2026-01-01'");
+	for (size_t i = 0; i < ARRAY_LEN(elsewhere); i++) {
+		snprintf(a.base, sizeof(a.base), "/api/gpu/workers/%s", elsewhere[i]);
+		said = world_text(r.w, "{\"jobs\":[{\"jobId\":\"%s\",\"lease\":\"%s\"}]}", id, lease);
+		ck_assert_int_eq(fc_call(&a.c, "POST", world_text(r.w, "%s/heartbeat", a.base), a.token, said), 401);
+		said = world_text(r.w, "{\"results\":[{\"jobId\":\"%s\",\"lease\":\"%s\",\"state\":\"succeeded\"}]}", id, lease);
+		ck_assert_int_eq(fc_call(&a.c, "POST", world_text(r.w, "%s/results", a.base), a.token, said), 401);
+		ck_assert_int_eq(fc_call(&a.c, "POST", world_text(r.w, "%s/goodbye", a.base), a.token, "{\"reason\":\"drained\"}"), 401);
+	}
+	ck_assert_int_eq(world_int(r.w, "select count(*) from job_lease where until = '2026-01-01'"), 1);
+	ck_assert_int_eq(world_int(r.w, "select count(*) from session where state = 'running'"), 1);
+	fc_close(&a.c);
+	close_rig();
+}
+END_TEST
+
+/* A job chooses its own progress: none of it may spoil the heartbeat that renews its neighbours. */
+START_TEST(test_odd_progress)
+{
+	static const char *const fractions[] = {"1e-300", "4.9e-324", "1e300", "-1e300", "-0.0", "0.9999999999"};
+	struct agent a = {0};
+	const struct json *j;
+	const char *id, *lease;
+
+	open_rig();
+	agent_start(&a, r.account, 1);
+	submit("");
+	j = json_at(claim(&a, 1, 5, ""), 0);
+	id = keep(j, "jobId");
+	lease = keep(j, "lease");
+	for (size_t i = 0; i < ARRAY_LEN(fractions); i++) {
+		j = post(&a, "heartbeat",
+			 world_text(r.w, "{\"jobs\":[{\"jobId\":\"%s\",\"lease\":\"%s\",\"progress\":{\"fraction\":%s}}],"
+					 "\"gpu\":{\"utilization\":%s}}", id, lease, fractions[i], fractions[i]));
+		ck_assert_uint_eq(json_len(json_get(j, "renewed")), 1);
+		ck_assert_int_eq(world_int(r.w, "select count(*) from job_lease where progress between 0 and 1"), 1);
+	}
+	fc_close(&a.c);
+	close_rig();
+}
+END_TEST
+
 /* One token, one instance; what is over is over. */
 START_TEST(test_enrolment)
 {
@@ -1074,6 +1130,8 @@ int main(void)
 	pg = pg_start();
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, test_main_flow);
+	tcase_add_test(t, test_address_of_another_worker);
+	tcase_add_test(t, test_odd_progress);
 	tcase_add_test(t, test_enrolment);
 	tcase_add_test(t, test_claims_park);
 	tcase_add_test(t, test_lost_reply);

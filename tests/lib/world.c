@@ -179,7 +179,7 @@ const char *world_report_on(struct world *w, struct db *db, int64_t job, int64_t
 {
 	cleanup_rows struct rows r = {0};
 	struct error e = {0};
-	const char *agents = world_text(w, "[{\"i\": 0, \"hash\": \"%s\"}]", token_of(w, worker));
+	const char *agents = world_text(w, "[{\"i\": 0, \"hash\": \"%s\", \"worker\": %lld}]", token_of(w, worker), (long long)worker);
 	const char *items = world_text(w, "[{\"i\": 0, \"n\": 0, \"id\": %lld, \"lease\": \"%s\", \"state\": %d, \"result\": %s}]",
 				       (long long)job, lease, (int)state, result ? result : "null");
 
