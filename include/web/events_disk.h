@@ -24,7 +24,7 @@ struct disk_job {
 	void (*done)(struct disk_job *j); /* on the loop */
 };
 
-/* store: an existing directory; ERR_INTERNAL when it cannot be used. */
+/* store: a directory, made when it is not there; ERR_INTERNAL when it cannot be used. */
 enum err disk_new(struct loop *l, const char *store, struct disk **ret, struct error *e) must_check;
 /* Waits for what is under way; done() of the rest is not called. */
 void disk_free(struct disk *d);

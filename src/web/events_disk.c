@@ -191,6 +191,8 @@ static void remove_stale(const struct disk *d)
 
 static bool open_directories(struct disk *d, const char *store)
 {
+	if (mkdir(store, 0750) && errno != EEXIST)
+		return false;
 	d->store = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (d->store < 0 || (mkdirat(d->store, "tmp", 0750) && errno != EEXIST))
 		return false;

@@ -169,8 +169,10 @@ START_TEST(test_main_flow)
 	ck_assert_int_eq(world_state(r.w, job), JOB_SUCCEEDED);
 	ck_assert_str_eq(report(&a, id, lease, "failed"), "accepted"); /* a repeat, whatever it says */
 	ck_assert_int_eq(world_state(r.w, job), JOB_SUCCEEDED);
-	ck_assert_int_eq(fc_call(&a.c, "POST", world_text(r.w, "%s/goodbye", a.base), a.token, "{\"reason\":\"drained\"}"), 204);
-	ck_assert_int_eq(world_int(r.w, "select count(*) from session where state = 'ended'"), 1);
+	ck_assert_int_eq(fc_call(&a.c, "POST", world_text(r.w, "%s/goodbye", a.base), a.token,
+				 "{\"reason\":\"sigterm\",\"code\":0,\"log\":\"last words\\n\"}"), 204);
+	ck_assert_int_eq(world_int(r.w, "select count(*) from session where state = 'ended' and end_code = 'terminated' "
+					"and log_tail = E'last words\\n'"), 1);
 	fc_close(&a.c);
 	close_rig();
 }
@@ -796,6 +798,69 @@ START_TEST(test_event_stream)
 }
 END_TEST
 
+/* ---- people ---- */
+
+static const char *hash_text(const char *token)
+{
+	uint8_t hash[CRYPTO_HASH];
+	char hex[2 * CRYPTO_HASH + 1];
+
+	crypto_hash(str_of(token), hash);
+	crypto_hex(hash, sizeof(hash), hex);
+	return world_text(r.w, "'\\x%s'", hex);
+}
+
+/* Whether a stream opens; its status. */
+static int look(const char *cookie, const char *bearer)
+{
+	struct fc_request q = {.method = "GET", .uri = "/api/gpu/events", .cookie = cookie, .bearer = bearer};
+	struct fc c;
+	int status;
+
+	fc_open(&c, r.p.socket);
+	fc_send(&c, &q);
+	if (!fc_read_until(&c, "hello", 200) && !c.ended)
+		fc_read_until(&c, "hello", 5000);
+	status = c.status;
+	fc_close(&c);
+	return status;
+}
+
+/* Cookies and tokens, as far as they are good. */
+START_TEST(test_people)
+{
+	const char *token, *good = "gpupool=gpl_new", *old = "a=b; gpupool=gpl_old";
+
+	open_rig();
+	token = person_token(&r.ann);
+	world_sql(r.w, "insert into login(user_id, token_hash, previous_hash, previous_until, csrf_key, expires_at) values (%lld, %s, %s, "
+		       "now() + interval '1 minute', decode(repeat('07', 32), 'hex'), now() + interval '1 day')",
+		  (long long)r.ann.user_id, hash_text("gpl_new"), hash_text("gpl_old"));
+	ck_assert_int_eq(look(good, NULL), 200);
+	ck_assert_int_eq(look(old, NULL), 200);
+	ck_assert_int_eq(look("gpupool=gpl_other", NULL), 401);
+	ck_assert_int_eq(look("gpupool=", NULL), 401);
+	ck_assert_int_eq(look(NULL, NULL), 401);
+	ck_assert_int_eq(look(NULL, token), 200);
+	/* With an Authorization header the cookie is not looked at. */
+	ck_assert_int_eq(look(good, "gpt_nothing"), 401);
+	world_sql(r.w, "update login set previous_until = now() - interval '1 second'");
+	ck_assert_int_eq(look(old, NULL), 401);
+	world_sql(r.w, "update login set expires_at = now() - interval '1 second'");
+	ck_assert_int_eq(look(good, NULL), 401);
+	world_sql(r.w, "update api_token set expires_at = now() - interval '1 second'");
+	ck_assert_int_eq(look(NULL, token), 401);
+	world_sql(r.w, "update api_token set expires_at = null, revoked_at = now()");
+	ck_assert_int_eq(look(NULL, token), 401);
+	world_sql(r.w, "update api_token set revoked_at = null, scopes = '{inference}'");
+	ck_assert_int_eq(look(NULL, token), 403);
+	world_sql(r.w, "update api_token set scopes = '{read}'");
+	world_sql(r.w, "update users set active = false");
+	ck_assert_int_eq(look(NULL, token), 401);
+	close_rig();
+}
+END_TEST
+
 /* ---- load and faults ---- */
 
 enum { MANY = 200 };
@@ -1048,6 +1113,30 @@ START_TEST(test_slow_reader)
 }
 END_TEST
 
+/* A database without our tables at start: it listens, says so, and answers 503. */
+START_TEST(test_no_schema)
+{
+	struct fc c, d;
+	int64_t start;
+
+	open_rig();
+	events_process_stop(&r.p);
+	events_process_start(&r.p, pg->dir, pg_conninfo(pg, "events", "postgres"), quick);
+	fc_open(&c, r.p.socket);
+	fc_open(&d, r.p.socket);
+	start = clock_ms();
+	fc_send(&d, &(struct fc_request){.method = "GET", .uri = "/api/gpu/events", .bearer = "gpt_x"});
+	ck_assert_int_eq(fc_call(&c, "GET", "/healthz/events", NULL, NULL), 200);
+	ck_assert(!json_bool(c.json, "database", true));
+	ck_assert(fc_read(&d, 14000));
+	ck_assert_int_eq(d.status, 503);
+	ck_assert_int_ge(clock_ms() - start, 9000);
+	fc_close(&c);
+	fc_close(&d);
+	close_rig();
+}
+END_TEST
+
 /* Peers that send rubbish, half a request, or nothing, harm nobody. */
 START_TEST(test_hostile_peers)
 {
@@ -1144,6 +1233,7 @@ int main(void)
 	tcase_add_test(t, test_log_is_followed);
 	tcase_add_test(t, test_artifacts);
 	tcase_add_test(t, test_event_stream);
+	tcase_add_test(t, test_people);
 	suite_add_tcase(s, t);
 	t = tcase_create("faults");
 	tcase_set_timeout(t, 90);
@@ -1151,6 +1241,7 @@ int main(void)
 	tcase_add_test(t, test_idle_streams);
 	tcase_add_test(t, test_frozen_database);
 	tcase_add_test(t, test_database_away);
+	tcase_add_test(t, test_no_schema);
 	tcase_add_test(t, test_database_restart);
 	tcase_add_test(t, test_slow_reader);
 	tcase_add_test(t, test_hostile_peers);

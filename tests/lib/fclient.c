@@ -103,6 +103,7 @@ static void add_params(struct buf *p, const struct fc_request *r)
 	param(p, "HTTP_HOST", STR("127.0.0.1"));
 	param(p, "HTTP_USER_AGENT", STR("test"));
 	param(p, "HTTP_ACCEPT", str_of(r->accept));
+	param(p, "HTTP_COOKIE", str_of(r->cookie));
 	param(p, "HTTP_CONTENT_DIGEST", str_of(r->digest));
 	param(p, "HTTP_LAST_EVENT_ID", str_of(r->last_event_id));
 	if (r->bearer) {

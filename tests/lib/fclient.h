@@ -27,7 +27,7 @@ struct fc {
 
 struct fc_request {
 	const char *method, *uri; /* uri may hold a query */
-	const char *bearer, *accept, *content_type, *digest, *last_event_id;
+	const char *bearer, *cookie, *accept, *content_type, *digest, *last_event_id;
 	struct str body;
 	long long content_length; /* 0 = body's; -1 = none */
 };
