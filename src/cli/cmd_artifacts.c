@@ -19,7 +19,7 @@ static const struct column columns[] = {
 	{NULL, NULL, SHOW_TEXT},
 };
 
-/* The name becomes a path here, so it is held to the rule again. */
+/* The name becomes a path here, so it is held to the server's rule again. */
 static bool is_safe(struct str name)
 {
 	struct str segment;
@@ -28,7 +28,7 @@ static bool is_safe(struct str name)
 	if (!name.len)
 		return false;
 	while (str_cut(&name, '/', &segment)) {
-		if (++n > SEGMENTS_MOST || !segment.len || segment.len > SEGMENT_MOST || segment.ptr[0] == '.')
+		if (++n > SEGMENTS_MOST || !segment.len || segment.len > SEGMENT_MOST || str_eqz(segment, ".") || str_eqz(segment, ".."))
 			return false;
 		for (size_t i = 0; i < segment.len; i++)
 			if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-", segment.ptr[i]))

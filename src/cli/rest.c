@@ -34,6 +34,14 @@ static enum err status_err(int status)
 	return status >= 500 ? ERR_UPSTREAM : status >= 400 ? ERR_INVALID : ERR_UPSTREAM;
 }
 
+/* The detail is often the first message over again. */
+static bool says(struct str detail, const struct json *error)
+{
+	struct str msg = json_str(error, "message");
+
+	return msg.len && detail.len >= msg.len && memmem(detail.ptr, detail.len, msg.ptr, msg.len);
+}
+
 /* "Detail. field: message; field: message" */
 static enum err problem(int status, const struct json *j, struct error *e)
 {
@@ -44,14 +52,16 @@ static enum err problem(int status, const struct json *j, struct error *e)
 
 	if (!detail.len)
 		detail = json_str(j, "title");
-	if (detail.len)
+	if (says(detail, json_at(errors, 0)))
+		; /* the list below says it, with the field */
+	else if (detail.len)
 		buf_addstr(&text, detail);
 	else
 		buf_addf(&text, "The server answered with status %d.", status);
 	for (size_t i = 0; i < json_len(errors); i++) {
 		struct str field = json_str(json_at(errors, i), "field"), msg = json_str(json_at(errors, i), "message");
 
-		buf_addf(&text, "%s %.*s%s%.*s", i ? ";" : "", STR_ARG(field), field.len ? ": " : "", STR_ARG(msg));
+		buf_addf(&text, "%s%s%.*s%s%.*s", i ? ";" : "", text.len ? " " : "", STR_ARG(field), field.len ? ": " : "", STR_ARG(msg));
 		if (i == 0 && e)
 			snprintf(e->field, sizeof(e->field), "%.*s", STR_ARG(field));
 	}

@@ -155,7 +155,7 @@ struct json *form_query(const struct field *fields, struct str query, struct are
 		const char *key = ok ? arena_strndup(a, name.ptr, name.len) : NULL;
 
 		if (!key || n == FORM_PAIRS) {
-			field_error_add(f, a, "", "the query string is malformed");
+			field_error_add(f, a, "", "The query string is malformed.");
 			break;
 		}
 		if (!put(object, find(fields, name), key, value, true))
@@ -223,7 +223,7 @@ static void take_pair(struct form *form, struct str name, struct str value)
 		value = unix_lines(form->arena, value);
 	key = arena_strndup(form->arena, name.ptr, name.len);
 	if (!key || json_type_of(object) != JSON_OBJECT)
-		field_error_add(form->errors, form->arena, "", "the form is malformed");
+		field_error_add(form->errors, form->arena, "", "The form is malformed.");
 	else if (!put(object, field, key, value, true))
 		field_error_add(form->errors, form->arena, key, "is given twice");
 }
@@ -235,7 +235,7 @@ static void read_urlencoded(struct form *form, struct str body)
 
 	while (form_next(&body, form->arena, &name, &value, &ok)) {
 		if (!ok || ++form->pairs > FORM_PAIRS) {
-			field_error_add(form->errors, form->arena, "", "the form is malformed");
+			field_error_add(form->errors, form->arena, "", "The form is malformed.");
 			return;
 		}
 		take_pair(form, name, value);
@@ -316,7 +316,7 @@ struct json *form_body(const struct field *fields, struct str body, struct str c
 	*csrf = STR_NULL;
 	if (str_cut(&rest, ';', &type) && str_ieqz(str_trim(type), "multipart/form-data")) {
 		if (!read_parts(&form, body, parameter(rest, "boundary")))
-			field_error_add(f, a, "", "the form is malformed");
+			field_error_add(f, a, "", "The form is malformed.");
 	} else {
 		read_urlencoded(&form, body);
 	}

@@ -237,7 +237,8 @@ enum err router_body(struct request *req, struct field_errors *f, struct error *
 		schema_check(r->body, req->json, lenient, req->arena, f);
 	if (!f->count)
 		return OK;
-	return error_set(e, ERR_INVALID, "%s %s%s", f->list[0].field[0] ? f->list[0].field : "The request", f->list[0].message,
+	/* A fault of the whole has no field, and is a sentence by itself. */
+	return error_set(e, ERR_INVALID, "%s%s%s%s", f->list[0].field, f->list[0].field[0] ? " " : "", f->list[0].message,
 			 f->count > 1 ? ", and there is more" : "");
 }
 

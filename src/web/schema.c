@@ -292,7 +292,7 @@ void schema_check(const struct field *fields, struct json *object, bool lenient,
 	struct check c = {.arena = a, .errors = f, .lenient = lenient};
 
 	if (json_type_of(object) != JSON_OBJECT)
-		field_error_add(f, a, "", "must be a JSON object");
+		field_error_add(f, a, "", "The body must be a JSON object.");
 	else
 		check_object(&c, "", fields, object);
 }

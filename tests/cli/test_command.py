@@ -47,6 +47,12 @@ def test_status_gives_the_exit_code(gp, server, status, code):
     assert not done.out
 
 
+def test_a_message_is_said_once_with_its_field(gp, server):
+    server.on("GET", "/api/gpu/jobs/7", problem(400, "Bad Request", "a.b is odd, and there is more",
+                                                [{"field": "a.b", "message": "is odd"}, {"field": "c", "message": "is late"}]))
+    assert gp("jobs", "show", "7", code=2).err == "gpupool: a.b: is odd; c: is late\n"
+
+
 def test_no_server_is_6(gp):
     gp("jobs", "list", "--server", "http://127.0.0.1:9", code=6)
 

@@ -250,7 +250,7 @@ def test_cancel_by_id_and_by_filter(gp, server):
 
 @pytest.fixture
 def files(server):
-    content = {"model.npz": os.urandom(300000), "deep/er/log.txt": b"text"}
+    content = {"model.npz": os.urandom(300000), "deep/er/log.txt": b"text", ".cache/..x": b"dots"}
     listed = [{"name": n, "size": len(b), "sha256": hashlib.sha256(b).hexdigest()} for n, b in content.items()]
     server.on("GET", JOBS + "/7/artifacts", lambda call: reply({"artifacts": listed}))
     for name, body in content.items():
@@ -278,7 +278,7 @@ def test_a_damaged_artifact_leaves_nothing(gp, files, server, tmp_path):
     assert os.listdir(tmp_path / "out") == []
 
 
-@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", ".hidden", "a//b", "a\nb", ""])
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "..", "a/.", "./a", "a//b", "a\nb", ""])
 def test_no_artifact_name_leads_elsewhere(gp, files, server, tmp_path, name):
     files[1][:] = [{"name": name, "size": 1, "sha256": "0" * 64}]
     gp("jobs", "artifacts", "7", "--to", "out/deep", code=2 if not (tmp_path / "out").exists() else 8)

@@ -134,3 +134,18 @@ def test_raw_garbage_on_http(stack, admin):
     conn.request("GET", "/api/gpu/jobs/%00%ff/../../etc/passwd")
     assert conn.getresponse().status in (400, 401, 404)
     assert admin.call("GET", "/healthz").status == 200
+
+
+# What nginx itself refuses looks like what the programs refuse.
+
+@pytest.mark.parametrize("method, path, status", [
+    ("TRACE", "/api/gpu/jobs", 405), ("GET", "/api/gpu/jobs?q=" + "a" * 40000, 414), ("GET", "/api/../../x", 400), ("GET", "/v1/%00", 400)])
+def test_refused_by_nginx_as_json(stack, method, path, status):
+    assert problem(Client(stack.port).call(method, path), status)["code"] in ("invalid", "method_not_allowed")
+
+
+@pytest.mark.parametrize("path, status", [("/static/nothing.css", 404), ("/internal/store/x", 404), ("/.gpupool-error/json/200", 404),
+                                          ("/static/", 403), ("/admin/%00", 400)])
+def test_refused_by_nginx_as_page(stack, path, status):
+    reply = Client(stack.port).call("GET", path)
+    assert reply.status == status and reply.headers["content-type"] == "text/html" and b"gpupool" in reply.body
