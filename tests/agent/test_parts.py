@@ -284,7 +284,8 @@ def test_outbox_on_a_full_disk_keeps_results_in_memory(agent_module, tmp_path, m
     assert not box.held()
 
 
-def test_workplaces_in_one_directory_do_not_disturb_each_other(agent_module, tmp_path):
+def test_workplaces_in_one_directory_do_not_disturb_each_other(agent_module, tmp_path, monkeypatch):
+    monkeypatch.setattr(agent_module.Workplace, "SHORT", 1000)      # nothing of this test outside its directory
     first = agent_module.Workplace(str(tmp_path), "a" * 32, 0)
     place = first.job_dir(0)
     second = agent_module.Workplace(str(tmp_path), "b" * 32, 0)     # sweeps, and finds the first alive
