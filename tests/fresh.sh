@@ -70,9 +70,16 @@ make_root() {
 	mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 }
 
+# A command with that root as its own.  pivot_root rather than chroot: whoever is
+# in a chroot may not make user namespaces, which bubblewrap needs.
 inside() {
-	env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 TERM=dumb ${http_proxy:+http_proxy="$http_proxy"} \
-		${https_proxy:+https_proxy="$https_proxy"} chroot "$root" "$@"
+	# shellcheck disable=SC2016
+	unshare --mount --propagation private sh -c '
+		mount --rbind "$1" "$1" && cd "$1" && mkdir -p .before && pivot_root . .before && cd / && umount -l .before || exit 125
+		shift
+		exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 TERM=dumb ${http_proxy:+http_proxy="$http_proxy"} \
+			${https_proxy:+https_proxy="$https_proxy"} "$@"
+	' sh "$root" "$@"
 }
 
 verdict() {
