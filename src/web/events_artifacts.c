@@ -19,12 +19,14 @@ enum {
 	SEGMENTS_MOST = 8,
 	SEGMENT_MOST = 128,
 	UPLOADS_MOST = 64,
+	UPLOADS_SESSION = 16,   /* one agent that sends slowly leaves room for the others */
 };
 
 struct artifacts {
 	struct events *ev;
 	struct batch begin, commit, find;
 	struct disk *disk;
+	struct upload *first;
 	int uploads;
 };
 
@@ -61,6 +63,7 @@ enum step { ASKING, WRITING, KEEPING, COMMITTING };
 struct upload {
 	struct disk_job job; /* first: found by it */
 	struct exchange *x;
+	struct upload *prev, *next; /* of all that go on */
 	enum step step;
 	int64_t id, size, got;
 	const char *name, *lease;
@@ -69,6 +72,35 @@ struct upload {
 	bool ended;    /* the body is complete, and waits in x->body for the verdict */
 	bool has_file;
 };
+
+static void take_up(struct artifacts *a, struct upload *u)
+{
+	u->next = a->first;
+	if (u->next)
+		u->next->prev = u;
+	a->first = u;
+	a->uploads++;
+}
+
+static void put_down(struct artifacts *a, struct upload *u)
+{
+	if (u->prev)
+		u->prev->next = u->next;
+	else
+		a->first = u->next;
+	if (u->next)
+		u->next->prev = u->prev;
+	a->uploads--;
+}
+
+static bool has_room(const struct artifacts *a, const struct exchange *x)
+{
+	int own = 0;
+
+	for (const struct upload *u = a->first; u; u = u->next)
+		own += !memcmp(u->x->token, x->token, CRYPTO_HASH);
+	return a->uploads < UPLOADS_MOST && own < UPLOADS_SESSION;
+}
 
 static void set_down(struct upload *u)
 {
@@ -83,7 +115,7 @@ static void set_down(struct upload *u)
 	u->x->on_body = NULL;
 	u->x->gone = NULL;
 	u->x->state = NULL;
-	a->uploads--;
+	put_down(a, u);
 	free(u);
 }
 
@@ -399,7 +431,7 @@ void events_artifact_put(struct events *ev, struct exchange *x)
 		exchange_problem(x, &e);
 		return;
 	}
-	if (!a->disk || a->uploads >= UPLOADS_MOST) {
+	if (!a->disk || !has_room(a, x)) {
 		free(u);
 		exchange_fail(x, ERR_UNAVAILABLE, a->disk ? "Too many uploads at once; try again." : "There is no store for files.");
 		return;
@@ -409,7 +441,7 @@ void events_artifact_put(struct events *ev, struct exchange *x)
 	x->on_body = upload_body;
 	x->gone = upload_gone;
 	x->body = BUF_INIT(EARLY_MOST);
-	a->uploads++;
+	take_up(a, u);
 	fcgi_pause(x->call, true);
 	if (!batch_add(&a->begin, &x->item, BATCH_WAIT_MS))
 		fail(u, ERR_UNAVAILABLE, "Too many calls wait here; try again.");

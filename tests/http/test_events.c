@@ -688,6 +688,49 @@ static void small_store(struct config *c)
 	c->max_artifacts_job = 300000;
 }
 
+/* One agent that begins many files and sends none on does not keep the others from theirs. */
+START_TEST(test_slow_uploads)
+{
+	enum { SLOW = 40 };
+	struct agent a = {0}, b = {0};
+	struct fc slow[SLOW];
+	const struct json *j;
+	const char *id, *lease, *hash;
+	int refused = 0;
+
+	open_rig();
+	hash = digest(STR("other"));
+	agent_start(&a, r.account, 1);
+	submit("");
+	j = json_at(claim(&a, 1, 5, ""), 0);
+	id = keep(j, "jobId");
+	lease = keep(j, "lease");
+	for (int i = 0; i < SLOW; i++) {
+		struct fc_request q = {.method = "PUT", .bearer = a.token, .digest = hash, .content_type = "application/octet-stream",
+				       .uri = world_text(r.w, "/api/gpu/jobs/%s/artifacts/f%d?lease=%s", id, i, lease), .content_length = 1000};
+
+		fc_open(&slow[i], r.p.socket);
+		fc_send_head(&slow[i], &q);
+		fc_send_body(&slow[i], STR("x"));
+		if (fc_read(&slow[i], 20))
+			refused += slow[i].status == 503;
+	}
+	ck_assert_int_eq(refused, SLOW - 16);
+	agent_start(&b, r.account, 1);
+	submit("");
+	j = json_at(claim(&b, 1, 5, ""), 0);
+	ck_assert_int_eq(put(&b, world_text(r.w, "%s/artifacts/one", json_cstr(j, "jobId")), keep(j, "lease"), STR("one"), digest(STR("one")), 3), 201);
+	for (int i = 0; i < SLOW; i++)
+		fc_close(&slow[i]);
+	while (put(&a, world_text(r.w, "%s/artifacts/late", id), lease, STR("late"), digest(STR("late")), 4) == 503)
+		clock_sleep_ms(10);
+	ck_assert_int_eq(a.c.status, 201);
+	fc_close(&a.c);
+	fc_close(&b.c);
+	close_rig();
+}
+END_TEST
+
 START_TEST(test_artifacts)
 {
 	static char big[200000];
@@ -1232,6 +1275,7 @@ int main(void)
 	tcase_add_test(t, test_logs);
 	tcase_add_test(t, test_log_is_followed);
 	tcase_add_test(t, test_artifacts);
+	tcase_add_test(t, test_slow_uploads);
 	tcase_add_test(t, test_event_stream);
 	tcase_add_test(t, test_people);
 	suite_add_tcase(s, t);
