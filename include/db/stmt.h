@@ -62,7 +62,6 @@ struct rows {
 #define cleanup_rows __attribute__((cleanup(rows_free)))
 void rows_free(struct rows *r);
 int rows_count(const struct rows *r);
-int rows_columns(const struct rows *r);
 const char *rows_column_name(const struct rows *r, int c);
 
 bool row_null(const struct rows *r, int i, const char *col);

@@ -48,7 +48,4 @@ struct json *form_of_document(const struct form_field *fields, const struct json
  * the form's or the document's names. */
 void form_model(const struct form_field *fields, const struct json *sent, const struct request *req, struct json *model);
 
-/* How many of req->errors belong to a field of the form. */
-int form_errors(const struct form_field *fields, const struct request *req);
-
 #endif

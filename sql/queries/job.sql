@@ -225,10 +225,6 @@ why as (
   select 'retry', 'job ' || id, 'A person asked for it.', jsonb_build_object('userId', $2::int, 'state', state, 'run', run) from d)
 select id, lane from d;
 
--- name: job_ending_of idempotent
--- Whether a cancelled process of job $1 may still run.
-select exists (select from job_ending where id = $1::bigint) as ending;
-
 -- name: pool_look idempotent
 -- Workers that run or are to run, as placement sees them: for forecasts, and for the reason that a
 -- waiting job shows.  The claim decides.

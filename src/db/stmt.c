@@ -78,11 +78,6 @@ int rows_count(const struct rows *r)
 	return r->result ? PQntuples(r->result) : 0;
 }
 
-int rows_columns(const struct rows *r)
-{
-	return r->result ? PQnfields(r->result) : 0;
-}
-
 const char *rows_column_name(const struct rows *r, int c)
 {
 	return PQfname(r->result, c);

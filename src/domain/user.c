@@ -200,6 +200,18 @@ static bool name_ok(struct str s)
 	return s.len >= 1 && s.len <= 63;
 }
 
+/* en, pt-BR: it becomes the lang of pages. */
+static enum err check_locale(struct str s, struct error *e)
+{
+	for (size_t i = 0; i < s.len; i++) {
+		char c = (char)(s.ptr[i] | 0x20);
+
+		if (!(c >= 'a' && c <= 'z') && !(i && ((s.ptr[i] >= '0' && s.ptr[i] <= '9') || s.ptr[i] == '-')))
+			return error_field(e, ERR_INVALID, "locale", "must be a language such as en or pt-BR");
+	}
+	return OK;
+}
+
 enum err user_create(struct db *db, struct arena *a, const char *slot_dir, const struct user_new *u, int64_t *ret_id,
 		     struct error *e)
 {
@@ -209,7 +221,8 @@ enum err user_create(struct db *db, struct arena *a, const char *slot_dir, const
 
 	if (!name_ok(u->name))
 		return error_field(e, ERR_INVALID, "name", "must begin with a letter or digit and hold a-z 0-9 . _ - only");
-	if (u->password.ptr)
+	err = check_locale(u->locale, e);
+	if (!err && u->password.ptr)
 		err = hash_password(a, slot_dir, u->password, &hash, e);
 	if (err)
 		return err;
@@ -284,9 +297,9 @@ enum err user_change(struct db *db, struct arena *a, const char *slot_dir, int64
 		     struct error *e)
 {
 	struct change ch = {.id = id, .c = c, .arena = a, .e = e};
-	enum err err = OK;
+	enum err err = check_locale(c->locale, e);
 
-	if (c->password.ptr)
+	if (!err && c->password.ptr)
 		err = hash_password(a, slot_dir, c->password, &ch.hash, e);
 	return err ? err : tx_run(db, change_in_tx, &ch, e);
 }

@@ -293,16 +293,3 @@ void form_model(const struct form_field *fields, const struct json *sent, const 
 	}
 	json_put(model, "form", form);
 }
-
-int form_errors(const struct form_field *fields, const struct request *req)
-{
-	int n = 0;
-
-	for (int i = 0; i < req->errors->count; i++)
-		for (const struct form_field *f = fields; f->name; f++)
-			if (is_about(f, req->errors->list[i].field)) {
-				n++;
-				break;
-			}
-	return n;
-}

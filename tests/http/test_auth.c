@@ -503,6 +503,34 @@ START_TEST(test_names_are_unique_and_plain)
 }
 END_TEST
 
+START_TEST(test_a_locale_is_a_language)
+{
+	static const char *const no[] = {"<b>", "en\\\"", "../en", "-e", "en_US"};
+	struct call make = {.method = "POST", .path = "/api/gpu/users", .token = people_token(ADMIN)};
+	struct call change = {.method = "PATCH", .path = "/api/gpu/me", .token = people_token(OPERATOR)};
+	char body[100];
+
+	for (size_t i = 0; i < ARRAY_LEN(no); i++) {
+		cleanup_reply struct reply r = {0}, s = {0};
+
+		snprintf(body, sizeof(body), "{\"name\":\"polyglot\",\"role\":\"viewer\",\"locale\":\"%s\"}", no[i]);
+		make.body = str_of(body);
+		ask(&make, &r);
+		ck_assert_int_eq(r.status, 400);
+		ck_assert(reply_names(&r, "locale"));
+		snprintf(body, sizeof(body), "{\"locale\":\"%s\"}", no[i]);
+		change.body = str_of(body);
+		ask(&change, &s);
+		ck_assert_int_eq(s.status, 400);
+		ck_assert(reply_names(&s, "locale"));
+	}
+	change.body = STR("{\"locale\":\"pt-BR\"}");
+	ck_assert_int_eq(status_of(&change), 200);
+	change.body = STR("{\"locale\":\"en\"}");
+	ck_assert_int_eq(status_of(&change), 200);
+}
+END_TEST
+
 START_TEST(test_accounts)
 {
 	struct call c = {.method = "POST", .path = "/api/gpu/accounts", .token = people_token(OPERATOR), .body = STR("{\"provider\":\"manual\",\"label\":\"mine\"}")};
@@ -884,6 +912,7 @@ int main(void)
 	tcase_add_test(t, test_deactivated_user_is_out);
 	tcase_add_test(t, test_last_admin_stays);
 	tcase_add_test(t, test_names_are_unique_and_plain);
+	tcase_add_test(t, test_a_locale_is_a_language);
 	tcase_add_test(t, test_every_role_on_every_route);
 	tcase_add_test(t, test_every_page);
 	tcase_add_test(t, test_foreign_objects_do_not_exist);
