@@ -9,6 +9,9 @@
 /* api_health.c */
 handler health_get, ready_get, metrics_get, openapi_get;
 
+/* api_agent.c */
+handler agent_file_get;
+
 /* api_auth.c */
 handler signin_create, signout_create, me_get, me_change, me_password, me_sign_out_others;
 extern const struct field signin_body[], me_body[], me_password_body[];

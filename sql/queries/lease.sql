@@ -253,7 +253,8 @@ gone as (
 fin as (
   insert into job_done(id, owner_id, lane, state, attempt, run, max_attempts, lease, session_id, worker_id, reported, started, progress,
     message, log_bytes, result, error)
-  select id, owner_id, lane, reported_state, attempt, run, max_attempts, lease, session_id, worker_id, true, started, progress,
+  select id, owner_id, lane, reported_state, attempt, run, max_attempts, lease, session_id, worker_id, true, started,
+    case when reported_state = 2 and progress is not null then 1 else progress end,
     message, log_bytes, result, error
   from ok where reported_state <> 6 and not again),
 back as (

@@ -28,6 +28,8 @@ const struct route routes[] = {
 	{API(GET, "/metrics", "metrics"), AUTH_NONE, PERM_NONE, NOTHING, metrics_get, .summary = "Gauges of the pool as Prometheus text."},
 	{API(GET, "/api/openapi.json", "openapi"), AUTH_NONE, PERM_NONE, NOTHING, openapi_get, .flags = ROUTE_NO_DATABASE,
 	 .summary = "This document."},
+	{API(GET, "/agent/gpupool-agent.py", "agent.file"), AUTH_NONE, PERM_NONE, NOTHING, agent_file_get, .flags = ROUTE_NO_DATABASE,
+	 .summary = "The worker agent; its entity tag is its SHA-256."},
 
 	/* ---- signing in ---- */
 	{API(POST, "/api/gpu/sign-in", "signin.create"), AUTH_NONE, PERM_NONE, JSON(KiB(16)), signin_create, .body = signin_body,

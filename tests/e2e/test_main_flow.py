@@ -1,8 +1,12 @@
 """The main flow through nginx, with a real worker and real jobs."""
+import hashlib
 import json
+import os
+import signal
+import subprocess
 import time
 
-from stack import ROOT, until
+from stack import ROOT, Client, until
 
 DIGITS = (ROOT / "src/examples/digits.py").read_text()
 
@@ -143,3 +147,35 @@ def test_session_ends_at_its_deadline(admin):
     n = admin.healthy(id)
     assert n["session"]["deadline"] is not None
     admin.call("DELETE", f"/api/gpu/workers/notebooks/{id}")
+
+
+def test_line_to_paste_makes_a_worker_of_any_machine(admin, tmp_path):
+    """The `manual` provider: the line downloads the agent from this server and registers."""
+    id = admin.worker(provider="manual", title="pasted")
+    n = until(lambda: (n := admin.notebook(id))["state"] == "needs_human" and n)
+    assert n["reason"]["message"]
+    line = admin.post(f"/api/gpu/workers/notebooks/{id}/enrolment")
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    agent = subprocess.Popen(["bash", "-c", "exec 2>&1; " + line["commandWithToken"]], cwd=tmp_path, env=env, stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        admin.healthy(id)
+        again = admin.call("POST", f"/api/gpu/workers/notebooks/{id}/enrolment", {})
+        assert again.status == 409, "a second machine could enter a session that runs"
+        admin.post(f"/api/gpu/workers/notebooks/{id}/stop")
+        out, _ = agent.communicate(timeout=30)
+        assert agent.returncode == 0, out
+        assert line["token"] not in out.decode()
+        until(lambda: admin.notebook(id)["state"] == "stopped")
+    finally:
+        if agent.poll() is None:
+            os.killpg(agent.pid, signal.SIGKILL)
+            agent.wait()
+    admin.call("DELETE", f"/api/gpu/workers/notebooks/{id}")
+
+
+def test_agent_file_names_its_checksum(stack):
+    reply = Client(stack.port).call("GET", "/agent/gpupool-agent.py")
+    assert reply.status == 200
+    assert reply.headers["etag"].strip('W/').strip('"') == hashlib.sha256(reply.body).hexdigest()
+    assert len(reply.body) < 200_000
