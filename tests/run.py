@@ -62,7 +62,7 @@ def fuzzers():
         seeds = os.path.join("tests", "fuzz", name)
         corpus = [seeds] if os.path.isdir(os.path.join(ROOT, seeds)) else []
         out.append(["build/fuzz/tests/fuzz/" + name, "-max_total_time=" + FUZZ_SECONDS, "-timeout=5",
-                    "-rss_limit_mb=2048", "-print_final_stats=0", "-verbosity=0", "@NEW@", *corpus])
+                    "-rss_limit_mb=2048", "-artifact_prefix=build/log/", "-print_final_stats=0", "-verbosity=0", "@NEW@", *corpus])
     return out
 
 

@@ -96,7 +96,7 @@ pick as materialized (
         select from session_live l where l.session_id = s.id and l.last_heartbeat > now() - make_interval(secs => t.silent)))
     for update) s),
 ended as (
-  update session s set state = 'ended', ended_at = now(), enrol_hash = null, token_hash = null,
+  update session s set state = 'ended', ended_at = now(), -- the hashes stay: late calls are told that it is over
     end_code = (select code from pick p where p.id = s.id), end_reason = (select reason from pick p where p.id = s.id),
     log_tail = coalesce((select log from pick p where p.id = s.id), s.log_tail)
   where s.id = any(array(select id from pick))

@@ -156,6 +156,8 @@ static bool is_safe_url(struct str url)
 
 static struct str indent(const struct render *r)
 {
+	if (!r->indent.ptr) /* nothing was indented yet: NULL takes no offset, not even 0 */
+		return STR("");
 	return (struct str){r->indent.ptr + r->indent_from, r->indent.len - r->indent_from};
 }
 
