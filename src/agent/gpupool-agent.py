@@ -1476,7 +1476,6 @@ class Job:
         shipper.finish(None)
         if lost and item["state"] == "succeeded":
             item.update(state="failed", error={"type": "artifact", "message": "not kept: " + "; ".join(lost[:5])})
-            item.pop("result", None)
 
     def _upload(self):
         """Upload what lies in $GPUPOOL_OUT → those of its files that could not be kept, each with the reason."""

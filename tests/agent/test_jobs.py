@@ -255,9 +255,11 @@ def test_artifact_that_the_server_refuses_fails_the_job(pool, start):
     pool.artifact_limit = 1 << 20
     start()
     job = pool.submit("import os\nos.chdir(os.environ['GPUPOOL_OUT'])\nopen('a', 'w').write('1')\n"
-                      "open('b', 'wb').truncate(40 << 20)\nopen('c', 'w').write('1')\n")
+                      "open('b', 'wb').truncate(40 << 20)\nopen('c', 'w').write('1')\n"
+                      "open(os.environ['GPUPOOL_RESULT'], 'w').write('7')\n")
     item = pool.finish(job)
     assert item["state"] == "failed" and item["error"]["type"] == "artifact" and "413" in item["error"]["message"]
+    assert item["result"] == 7, "a file that was not kept must not cost the result"
     assert set(job.artifacts) == {"a", "c"}
 
 
