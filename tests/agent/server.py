@@ -240,7 +240,8 @@ class Pool:
     def _result(self, item):
         fields(item, ("jobId", "lease", "state"), ("result", "error"))
         need(item["state"] in RESULT_STATES, "state %r" % item["state"])
-        need(item["state"] == "succeeded" or "result" not in item, "result of a job that did not succeed")
+        need(item["state"] == "succeeded" or "result" not in item or item["error"]["type"] == "artifact",
+             "result of a job that did not succeed")
         need((item["state"] in ("failed", "timed_out")) == ("error" in item), "error")
         if "error" in item:
             fields(item["error"], ("type", "message"), ("traceback",))
