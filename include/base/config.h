@@ -31,6 +31,7 @@ struct config {
 	const char *log_level;  /* debug info warn error */
 	/* nginx, as `gpupool nginx-conf` writes it */
 	const char *signin_rate; /* an address, "5r/m" */
+	const char *address_rate; /* nginx: an address, whatever tokens it shows */
 	const char *api_rate;    /* a token, or an address without one, "50r/s" */
 	/* gpupool-web */
 	int64_t web_processes;  /* 0 = 2 * cores + 2 */

@@ -29,6 +29,7 @@ static const struct setting {
 } settings[] = {
 #define WORDS(key, otherwise, check) {#key, TEXT, offsetof(struct config, key), otherwise, 0, 0, check}
 #define RANGE(key, kind, otherwise, min, max) {#key, kind, offsetof(struct config, key), otherwise, min, max, NULL}
+	WORDS(address_rate, "500r/s", check_rate),
 	WORDS(api_rate, "50r/s", check_rate),
 	WORDS(crash_at, "", check_crash),
 	WORDS(database, "", NULL),

@@ -107,6 +107,7 @@ int cmd_nginx_conf(struct cli *cli)
 		{"EVENTS", or_else(cli, "events", "unix:/run/gpupool/events/socket")},
 		{"LOOPBACK_LIMITED", cli_option(cli, "spare-loopback") ? "0" : "1"},
 		{"SIGNIN_RATE", cli->config.signin_rate},
+		{"ADDRESS_RATE", cli->config.address_rate},
 		{"API_RATE", cli->config.api_rate},
 		{"LISTEN", or_else(cli, "listen", "80")},
 		{"SERVER_NAME", or_else(cli, "server-name", "_")},

@@ -96,6 +96,7 @@ enum err dev_nginx_prepare(struct dev *d, struct error *e)
 		{"EVENTS", dev_text(d, "unix:%s/events/socket", d->run)},
 		{"LOOPBACK_LIMITED", "0"},
 		{"SIGNIN_RATE", d->config.signin_rate},
+		{"ADDRESS_RATE", d->config.address_rate},
 		{"API_RATE", d->config.api_rate},
 		{"LISTEN", dev_text(d, "127.0.0.1:%d", (int)d->config.port)},
 		{"SERVER_NAME", "_"},

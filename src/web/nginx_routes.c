@@ -73,7 +73,8 @@ static void add_place(struct buf *b, const struct place *p)
 	if (p->signs_in && !events)
 		buf_adds(b, "    limit_req zone=gpupool_signin burst=10 nodelay;\n");
 	else if (!events)
-		buf_adds(b, "    limit_req zone=gpupool_calls burst=200 nodelay;\n");
+		buf_adds(b, "    limit_req zone=gpupool_calls burst=200 nodelay;\n"
+			    "    limit_req zone=gpupool_addresses burst=1000 nodelay;\n");
 	buf_addf(b, "    fastcgi_pass %s;\n", events ? "gpupool_events" : "gpupool_api");
 	if (events)
 		buf_adds(b, "    fastcgi_keep_conn on;\n");

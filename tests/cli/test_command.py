@@ -127,7 +127,8 @@ def test_a_closed_pipe_is_no_crash(gp, server):
 
 
 def test_nginx_gets_what_was_asked(gp):
-    text = gp("nginx-conf", "--listen", "443 ssl", "--server-name", "pool.example", token=None, env={"GPUPOOL_API_RATE": "7r/s"}, code=0).out
+    text = gp("nginx-conf", "--listen", "443 ssl", "--server-name", "pool.example", token=None, env={"GPUPOOL_API_RATE": "7r/s", "GPUPOOL_ADDRESS_RATE": "77r/s"}, code=0).out
+    assert "zone=gpupool_addresses:8m rate=77r/s" in text and text.count("limit_req zone=gpupool_addresses") == text.count("limit_req zone=gpupool_calls")
     assert "listen 443 ssl;" in text and "server_name pool.example;" in text and "rate=7r/s" in text and "@" not in text
     for bad in ("80; include /etc/passwd", "a\nb", "x}"):
         gp("nginx-conf", "--listen", bad, token=None, code=2)
