@@ -60,6 +60,7 @@ cross join lateral (
   where not p.knows_runs and s.state in ('running', 'draining') and l.last_heartbeat < now() - make_interval(secs => $2)
   limit 1) x
 where s.state <> 'ended'
+order by x.code <> 'deadline', s.id   -- silent sessions, which may be held back, must not crowd deadlines out
 limit 200;
 
 -- name: lease_reap
