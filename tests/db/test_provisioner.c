@@ -195,7 +195,7 @@ START_TEST(test_start_stop_start_delete)
 	want(id, "stopped");
 	wait_state(id, "stopped");
 	wait_agents(0);
-	ck_assert_int_eq(pg_int(db, "select count(*) from session where state = 'ended' and end_code = 'stopped' and token_hash is null "
+	ck_assert_int_eq(pg_int(db, "select count(*) from session where state = 'ended' and end_code = 'stopped' "
 				    "and log_tail like '%agent for%goodbye%'"), 1);
 	want(id, "running");
 	wait_sql(2, "select count(*) from session");

@@ -22,6 +22,7 @@ const char stub_agent[] =
 const char stub_deaf[] =
 	"#!/bin/sh\n"
 	"trap '' TERM\n"
+	"echo deaf now\n"
 	"setsid sleep 1000 &\n"
 	"while :; do sleep 1; done\n";
 

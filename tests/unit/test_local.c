@@ -241,7 +241,7 @@ START_TEST(test_deaf_agent_is_killed_with_its_descendants)
 
 	place_script(&place, stub_deaf);
 	run = started(&l);
-	ck_assert(wait_for(one_agent, NULL, 3000));
+	wait_log(&run, "deaf now");
 	begin = clock_ms();
 	c = place_call(&place);
 	ck_assert_int_eq(provider_local.stop(&c, &run), OK);
