@@ -9,9 +9,6 @@ one counts as one test.  Suites run side by side, each in a directory of its
 own ($TMPDIR) with a range of ports of its own ($GPUPOOL_TEST_PORT, 40 ports);
 those marked alone measure time or load the machine and run by themselves.
 What a suite printed is shown when it failed, and kept below build/log/.
-A command that failed is run once more at the end, with the machine to itself:
-if it passes then, its tests count as passed and the report names it as
-unsteady.  A sanitizer's report or a fuzzer's find gets no second try.
 The last line is "N passed, N failed", and the exit status says the same.
 """
 import argparse
@@ -40,8 +37,6 @@ class Suite:
         self.passed = self.failed = self.skipped = 0
         self.took = 0.0
         self.output = b""
-        self.again = []     # commands that failed and get a second try: (number, passed, failed, skipped)
-        self.unsteady = []  # those that passed then
 
 
 def programs(build, folder):
@@ -126,14 +121,6 @@ def counts(output, status):
     return passed, failed, skipped
 
 
-REPORTS = (b"AddressSanitizer", b"LeakSanitizer", b"runtime error:", b"libFuzzer")
-
-
-def is_final(suite, output):
-    """Whether a failure is a find, which a second try may only hide."""
-    return suite.build == "fuzz" or any(mark in output for mark in REPORTS)
-
-
 running = set()
 lock = threading.Lock()
 
@@ -172,8 +159,8 @@ def run_command(command, env, seconds, new):
 
 # ---- one suite -------------------------------------------------------------
 
-def prepare(suite, index):
-    """A directory of its own, and the environment that names it."""
+def run_suite(suite, index, keep):
+    began = time.monotonic()
     # Short, for unix sockets; open, for tests whose processes have other users.
     folder = tempfile.mkdtemp(prefix="gpt-")
     os.chmod(folder, 0o711)
@@ -183,20 +170,6 @@ def prepare(suite, index):
     env.setdefault("ASAN_OPTIONS", "abort_on_error=1:detect_leaks=1:strict_string_checks=1")
     env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
     env.update(suite.env)
-    return folder, env
-
-
-def keep_log(suite, chunks):
-    suite.output = b"\n".join(chunks)
-    log = os.path.join(ROOT, "build", "log")
-    os.makedirs(log, exist_ok=True)
-    with open(os.path.join(log, suite.name + ".txt"), "wb") as file:
-        file.write(suite.output)
-
-
-def run_suite(suite, index, keep):
-    began = time.monotonic()
-    folder, env = prepare(suite, index)
     left = suite.seconds
     chunks = []
     for number, command in enumerate(suite.commands):
@@ -212,38 +185,20 @@ def run_suite(suite, index, keep):
         chunks.append(b"$ %s\n%s" % (" ".join(command).encode(), output))
         if failed:
             chunks.append(b"-> exit status %d\n" % status)
-            if not is_final(suite, output):
-                suite.again.append((number, passed, failed, skipped))
-    keep_log(suite, chunks)
+    suite.output = b"\n".join(chunks)
     suite.took = time.monotonic() - began
+    log = os.path.join(ROOT, "build", "log")
+    os.makedirs(log, exist_ok=True)
+    with open(os.path.join(log, suite.name + ".txt"), "wb") as file:
+        file.write(suite.output)
     if not keep:
         shutil.rmtree(folder, ignore_errors=True)
     with lock:
         print("  %-12s %s" % (suite.name, "ok" if not suite.failed else "FAILED (build/log/%s.txt)" % suite.name), flush=True)
 
 
-def second_try(suite, index):
-    """What failed, once more and alone; the counts of a command that passes now replace those of before."""
-    began = time.monotonic()
-    folder, env = prepare(suite, index)
-    chunks = [suite.output]
-    for number, *before in suite.again:
-        status, output = run_command(suite.commands[number], env, suite.seconds, folder)
-        now = counts(output, status)
-        chunks.append(b"$ (second try) %s\n%s" % (" ".join(suite.commands[number]).encode(), output))
-        if now[1]:
-            continue
-        suite.passed += now[0] - before[0]
-        suite.failed -= before[1]
-        suite.skipped += now[2] - before[2]
-        suite.unsteady.append(" ".join(suite.commands[number]))
-    keep_log(suite, chunks)
-    suite.took += time.monotonic() - began
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def run_all(chosen, jobs, keep):
-    """First what may run side by side, then each of the others by itself, then what failed once more."""
+    """First what may run side by side, then each of the others by itself."""
     waiting = [s for s in chosen if not s.alone]
 
     def work():
@@ -263,9 +218,6 @@ def run_all(chosen, jobs, keep):
     for suite in chosen:
         if suite.alone:
             run_suite(suite, chosen.index(suite), keep)
-    for suite in chosen:
-        if suite.again:
-            second_try(suite, chosen.index(suite))
 
 
 def report(chosen, took):
@@ -277,9 +229,6 @@ def report(chosen, took):
     print("\n  %-12s %8s %8s %8s %8s" % ("suite", "passed", "failed", "skipped", "seconds"))
     for suite in chosen:
         print("  %-12s %8d %8d %8d %8.1f" % (suite.name, suite.passed, suite.failed, suite.skipped, suite.took))
-    for suite in chosen:
-        for command in suite.unsteady:
-            print("  unsteady: passed at the second try only: %s (build/log/%s.txt)" % (command, suite.name))
     passed, failed = sum(s.passed for s in chosen), sum(s.failed for s in chosen)
     print("  %-12s %8s %8s %8s %8.1f\n" % ("in all", passed, failed, sum(s.skipped for s in chosen), took))
     print("%d passed, %d failed" % (passed, failed), flush=True)
