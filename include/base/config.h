@@ -47,6 +47,11 @@ struct config {
 	int64_t max_artifact;      /* bytes each */
 	int64_t max_artifacts_job; /* bytes a job */
 	/* provisioner */
+	int64_t hands;             /* slow steps at once */
+	const char *keys;          /* directory of the private sealing keys */
+	const char *kaggle_url;    /* base address of its API */
+	int64_t kaggle_poll_seconds;   /* between two looks at a run that has not registered */
+	int64_t kaggle_settle_seconds; /* until what Kaggle shows after a push is certain */
 	const char *providers;     /* which this instance serves: comma list or "all" */
 	const char *python;        /* starts local agents */
 	const char *local_dir;     /* work directories of local workers */
@@ -62,7 +67,7 @@ struct config {
 /* Fills *ret from file (NULL: the one that GPUPOOL_CONFIG names, if any) and
  * environment; strings live in the arena and are never NULL.  What is empty
  * and follows from another setting is filled in: public_url from port; store,
- * local_dir and listen from state.  ERR_INVALID names the setting. */
+ * keys, local_dir and listen from state.  ERR_INVALID names the setting. */
 enum err config_load(struct arena *a, const char *file, struct config *ret, struct error *e) must_check;
 /* key = value lines, passwords in connection strings masked. */
 void config_print(const struct config *c, FILE *out);

@@ -34,6 +34,8 @@ enum provider_caps {
 	CAN_LOGS = 1 << 3,     /* outputs() exists */
 	KNOWS_RUNS = 1 << 4,   /* poll() tells when a run has ended */
 	HUMAN_START = 1 << 5,  /* a person pastes a line; nothing is started for them */
+	REMOTE = 1 << 6,       /* calls go over a network and may be slow: made by hands, runs polled one by one */
+	NEEDS_SECRET = 1 << 7, /* no call but check() without an account's credentials */
 };
 
 /* What every call gets.  All memory that a call returns lies in the arena. */
@@ -41,9 +43,31 @@ struct provider_call {
 	struct arena *arena;
 	const struct config *config;   /* base addresses, directories */
 	struct http_client *http;      /* NULL where none is needed */
-	const struct secret *secret;   /* the account's credentials, opened; may be NULL */
+	const struct secret *secret;   /* the account's credentials, opened: a JSON object as the API took it; may be NULL */
+	const char *identity;          /* the account's name there, once verify() told it; may be NULL */
+	const char *installation;      /* uuid of this gpupool; marks what it starts */
 	int64_t deadline_ms;           /* clock_ms() at which the call must have returned */
 	struct error *error;           /* a sentence that a person can act on */
+	int64_t retry_after_s;         /* set by a call that was told when to come back; else -1 */
+};
+
+/*
+ * What an error means lies in its code, and in error->reason where the code is
+ * too coarse.  The reasons that callers know, all static strings:
+ *
+ *   ERR_QUOTA         "capacity"     too many runs at once: wait for one to end
+ *                     "quota"        the hours are used up: wait for the reset
+ *   ERR_UNAUTHORIZED  "credentials"  refused: the account's owner must replace them
+ *   ERR_FORBIDDEN     "account"      the person must do something there (verify a phone …)
+ *   ERR_INVALID       "inputs"       inputs that do not exist; the message names them
+ *                     "name_taken"   something of another has this name there
+ *   ERR_RATE          "rate"         slower, see retry_after_s
+ *   ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_UPSTREAM   no answer, or none that makes sense
+ */
+
+/* What a notebook is given to read, by the provider's names. */
+struct inputs {
+	const char *const *datasets, *const *models, *const *competitions, *const *kernels; /* end with NULL; never NULL themselves */
 };
 
 /* One start.  The same intent is never started twice with different values,
@@ -52,9 +76,13 @@ struct launch {
 	struct str intent;             /* uuid */
 	int64_t worker;
 	const char *title, *accelerator;
+	const char *name;              /* the worker's own at the provider, where its policy says it has one; else NULL */
+	const char *resource, *shape;  /* of the accelerator: "gpu", and what the provider calls it; NULL where not known */
+	const struct inputs *inputs;   /* NULL = none */
 	const struct secret *token;    /* enrols the agent, once */
 	const char *server_url;        /* how the agent reaches us */
 	int64_t limit_seconds;         /* the provider's own timeout; 0 = none */
+	double launched_for;           /* find(): seconds since this intent was last sent */
 };
 
 /* One run, as the provider names it. */
@@ -64,7 +92,9 @@ struct run {
 };
 
 enum run_phase {
+	RUN_QUEUED,                    /* accepted; waits for a machine */
 	RUN_LIVE,                      /* exists, or is about to */
+	RUN_ENDING,                    /* was told to end; still holds its machine */
 	RUN_ENDED,                     /* is over and will not come back */
 };
 
@@ -78,7 +108,8 @@ struct run_status {
 struct run_found {
 	struct str intent;
 	struct run run;
-	bool live;
+	bool live;                     /* where the provider's list says so */
+	int64_t worker;                /* 0 where it is not told */
 };
 
 struct run_list {
@@ -86,30 +117,57 @@ struct run_list {
 	size_t count;
 };
 
-struct outputs {
-	struct str log;                /* the agent's last words, ≤ 16 KiB, any bytes */
+struct output_file {
+	const char *name;              /* relative, no dot segments */
+	int64_t size;                  /* -1 = not told */
+	struct str content;            /* STR_NULL = too large to keep */
 };
 
+struct outputs {
+	struct str log;                /* the run's last words, ≤ 16 KiB, any bytes */
+	struct str whole_log;          /* as far as it is kept; STR_NULL = log is all there is */
+	const struct output_file *files;
+	size_t file_count;
+	const char *code, *reason;     /* what the log says about why the run ended; NULL = nothing */
+};
+
+/* Of one resource; -1 = the provider does not say. */
 struct usage {
-	int64_t used_seconds, limit_seconds, resets_at; /* -1 = the provider does not say */
+	const char *resource;          /* gpu, cpu, tpu */
+	int64_t used_seconds, reserved_seconds, limit_seconds;
+	int64_t resets_at;             /* Unix seconds */
+};
+enum { USAGE_MOST = 3 };
+struct usage_list {
+	struct usage items[USAGE_MOST];
+	size_t count;
+};
+
+struct identity {
+	const char *name;              /* the user's, as the provider says it */
 };
 
 struct provider {
 	const char *name;
 	unsigned caps;
 	int poll_seconds;              /* between two looks at a run */
-	/* Can this host drive this provider (with these credentials)? */
+	/* Can this host drive this provider? */
 	enum err (*check)(struct provider_call *);
+	/* Are these credentials good, and whose are they? */
+	enum err (*verify)(struct provider_call *, struct identity *ret);
 	enum err (*start)(struct provider_call *, const struct launch *, struct run *ret);
-	enum err (*find)(struct provider_call *, struct str intent, struct run *ret);
+	/* Looks for the run of launch->intent; launch->name says where, if the provider has names. */
+	enum err (*find)(struct provider_call *, const struct launch *, struct run *ret);
+	/* Everything there that bears this installation's mark. */
 	enum err (*list)(struct provider_call *, struct run_list *ret);
 	enum err (*poll)(struct provider_call *, const struct run *, struct run_status *ret);
-	/* Asks for the end; poll() tells when it came.  Repeating it is harmless. */
-	enum err (*stop)(struct provider_call *, const struct run *);
+	/* Asks for the end; poll() tells when it came.  Repeating it is harmless.  insist: the milder ways
+	 * were tried and had their time. */
+	enum err (*stop)(struct provider_call *, const struct run *, bool insist);
 	/* Deletes what the worker left at the provider; its run has ended. */
 	enum err (*remove)(struct provider_call *, const struct run *);
 	enum err (*outputs)(struct provider_call *, const struct run *, struct outputs *ret);
-	enum err (*usage)(struct provider_call *, struct usage *ret);
+	enum err (*usage)(struct provider_call *, struct usage_list *ret);
 	/* False with a sentence when no such launch can ever work. */
 	bool (*launch_valid)(const struct launch *, struct error *why);
 };
@@ -119,8 +177,10 @@ enum provider_verdict {
 	VERDICT_RETRY,                 /* later, after find(): the effect is unknown */
 	VERDICT_REFUSED,               /* never as it is: the worker has failed */
 	VERDICT_HUMAN,                 /* a person must do something first */
+	VERDICT_CAPACITY,              /* nothing was started: again when a run has ended */
+	VERDICT_QUOTA,                 /* nothing was started: again after the reset */
 };
-enum provider_verdict provider_verdict(enum err e);
+enum provider_verdict provider_verdict(enum err err, const struct error *why);
 
 /* NULL when there is none of that name. */
 const struct provider *provider_find(const char *name);

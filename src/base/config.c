@@ -14,7 +14,7 @@ enum { FILE_MOST = 64 << 10 };
 /* Says why a text will not do, or NULL. */
 typedef const char *check_text(struct str value);
 
-static check_text check_public_url, check_listen, check_peers, check_level, check_providers, check_python, check_crash, check_rate;
+static check_text check_public_url, check_base_url, check_listen, check_peers, check_level, check_providers, check_python, check_crash, check_rate;
 
 enum kind { TEXT, NUMBER, SIZE, SECONDS, SWITCH };
 
@@ -35,7 +35,12 @@ static const struct setting {
 	WORDS(database, "", NULL),
 	RANGE(demo, SWITCH, "1", 0, 1),
 	RANGE(grace_seconds, SECONDS, "10", 0, 3600),
+	RANGE(hands, NUMBER, "4", 1, 64),
 	RANGE(heartbeat_seconds, SECONDS, "15", 1, 300),
+	RANGE(kaggle_poll_seconds, SECONDS, "30", 1, 3600),
+	RANGE(kaggle_settle_seconds, SECONDS, "240", 1, 3600),
+	WORDS(kaggle_url, "https://api.kaggle.com/v1", check_base_url),
+	WORDS(keys, "", NULL),
 	RANGE(lease_inference_seconds, SECONDS, "60", 2, 86400),
 	RANGE(lease_script_seconds, SECONDS, "300", 2, 86400),
 	RANGE(lease_training_seconds, SECONDS, "1800", 2, 86400),
@@ -131,6 +136,23 @@ static const char *check_public_url(struct str value)
 	if (!https && !is_loopback(host))
 		return "must be https unless the host is a loopback address";
 	return NULL;
+}
+
+/* Of a provider's API: as above, with a path. */
+static const char *check_base_url(struct str value)
+{
+	size_t scheme = str_starts(value, "https://") ? 8 : 7, slashes = 0;
+	char origin[280];
+
+	for (size_t at = 0; at < value.len; at++)
+		if (value.ptr[at] <= ' ' || value.ptr[at] > '~' || strchr("?#\\\"'<>", value.ptr[at]))
+			return "must be an address without query, fragment or spaces";
+	while (scheme + slashes < value.len && value.ptr[scheme + slashes] != '/')
+		slashes++;
+	if (str_ends(value, "/") || scheme + slashes >= sizeof(origin))
+		return "must not end in a slash";
+	snprintf(origin, sizeof(origin), "%.*s", (int)(scheme + slashes < value.len ? scheme + slashes : value.len), value.ptr);
+	return check_public_url(str_of(origin));
 }
 
 static const char *check_listen(struct str value)
@@ -361,6 +383,7 @@ static const struct derived {
 	size_t offset;
 	const char *after_state; /* NULL: the address of `make run` */
 } derived[] = {
+	{offsetof(struct config, keys), "keys"},
 	{offsetof(struct config, listen), "run/web.sock"},
 	{offsetof(struct config, local_dir), "local"},
 	{offsetof(struct config, public_url), NULL},

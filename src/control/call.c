@@ -13,6 +13,7 @@ static struct provider_call prepare(struct reconciler *r, struct error *e)
 		.arena = &r->arena,
 		.config = r->config,
 		.deadline_ms = clock_ms() + CALL_MS,
+		.retry_after_s = -1,
 		.error = e,
 	};
 }
@@ -31,11 +32,11 @@ enum err call_start(struct reconciler *r, const struct provider *p, const struct
 	return p->start(&c, l, ret);
 }
 
-enum err call_find(struct reconciler *r, const struct provider *p, struct str intent, struct run *ret, struct error *e)
+enum err call_find(struct reconciler *r, const struct provider *p, const struct launch *l, struct run *ret, struct error *e)
 {
 	struct provider_call c = prepare(r, e);
 
-	return p->find(&c, intent, ret);
+	return p->find(&c, l, ret);
 }
 
 enum err call_list(struct reconciler *r, const struct provider *p, struct run_list *ret, struct error *e)
@@ -52,11 +53,11 @@ enum err call_poll(struct reconciler *r, const struct provider *p, const struct 
 	return p->poll(&c, run, ret);
 }
 
-enum err call_stop(struct reconciler *r, const struct provider *p, const struct run *run, struct error *e)
+enum err call_stop(struct reconciler *r, const struct provider *p, const struct run *run, bool insist, struct error *e)
 {
 	struct provider_call c = prepare(r, e);
 
-	return p->stop(&c, run);
+	return p->stop(&c, run, insist);
 }
 
 enum err call_remove(struct reconciler *r, const struct provider *p, const struct run *run, struct error *e)

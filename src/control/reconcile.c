@@ -102,7 +102,7 @@ static enum err run_of(struct step *s, struct run *run)
 	*run = (struct run){.reference = s->w.reference};
 	if (s->w.reference.len)
 		return OK;
-	err = call_find(s->r, s->p, s->w.intent, run, &s->e);
+	err = call_find(s->r, s->p, &(struct launch){.intent = s->w.intent, .worker = s->w.id}, run, &s->e);
 	if (!err)
 		err = session_ran(s->r->db, &s->r->arena, s->w.session, run->reference, run->url, &s->e);
 	return err;
@@ -113,7 +113,7 @@ static enum err run_of(struct step *s, struct run *run)
 /* A refusal ends the session and says so with the worker. */
 static enum err refused(struct step *s, enum err err)
 {
-	enum worker_state to = provider_verdict(err) == VERDICT_HUMAN ? WORKER_NEEDS_HUMAN : WORKER_FAILED;
+	enum worker_state to = provider_verdict(err, &s->e) == VERDICT_HUMAN ? WORKER_NEEDS_HUMAN : WORKER_FAILED;
 	char *reason = arena_strdup(&s->r->arena, s->e.msg);
 	const char *code = to == WORKER_FAILED ? "refused" : "needs_human";
 
@@ -144,7 +144,7 @@ static enum err launch(struct step *s, const struct secret *token)
 	CRASH_POINT("start.before");
 	err = call_start(s->r, s->p, &l, &run, &s->e);
 	CRASH_POINT("start.after");
-	if (err && provider_verdict(err) != VERDICT_RETRY)
+	if (err && provider_verdict(err, &s->e) != VERDICT_RETRY)
 		return refused(s, err);
 	if (err)
 		return retry(s, "start");
@@ -199,7 +199,7 @@ static enum err last_is_over(struct step *s)
 	if (err || status.phase == RUN_ENDED)
 		return err;
 	if (s->p->stop)
-		err = call_stop(s->r, s->p, &run, &s->e);
+		err = call_stop(s->r, s->p, &run, true, &s->e);
 	return err ? err : ERR_CONFLICT;
 }
 
@@ -284,7 +284,7 @@ static enum err bring_down(struct step *s, struct run *run, struct run_status *s
 	if (!(s->p->caps & SOFT_STOP) && !s->w.over && s->w.registered && s->op.age < GOODBYE_SECONDS / 2)
 		return ERR_CONFLICT;
 	CRASH_POINT("stop.before");
-	err = call_stop(s->r, s->p, run, &s->e);
+	err = call_stop(s->r, s->p, run, false, &s->e);
 	CRASH_POINT("stop.after");
 	return err ? err : ERR_CONFLICT;
 }

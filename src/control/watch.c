@@ -62,7 +62,7 @@ static void look_at(struct reconciler *r, const struct provider *p, const struct
 	}
 	if (status.phase == RUN_ENDED)
 		end_watched(r, p, w, &status);
-	else if (w->past_deadline && p->stop && call_stop(r, p, &w->run, &e))
+	else if (w->past_deadline && p->stop && call_stop(r, p, &w->run, true, &e))
 		log_warn("provider.stop", "worker=%lld message=\"%s\"", (long long)w->worker, e.msg);
 }
 
@@ -137,7 +137,7 @@ static void stop_orphans(struct reconciler *r, const struct provider *p)
 		if (!f)
 			continue;
 		log_warn("run.orphan", "provider=%s intent=%.*s", p->name, STR_ARG(f->intent));
-		if (call_stop(r, p, &f->run, &e))
+		if (call_stop(r, p, &f->run, true, &e))
 			log_warn("provider.stop", "intent=%.*s message=\"%s\"", STR_ARG(f->intent), e.msg);
 	}
 }
@@ -175,7 +175,7 @@ static size_t live_runs(struct reconciler *r, const struct provider *p, bool sto
 		if (!list.items[i].live)
 			continue;
 		live++;
-		if (stop && call_stop(r, p, &list.items[i].run, &e))
+		if (stop && call_stop(r, p, &list.items[i].run, true, &e))
 			log_warn("provider.stop", "intent=%.*s message=\"%s\"", STR_ARG(list.items[i].intent), e.msg);
 	}
 	return live;

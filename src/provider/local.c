@@ -268,8 +268,9 @@ static enum err start(struct provider_call *c, const struct launch *l, struct ru
 	return err ? err : reference(c, &r, ret);
 }
 
-static enum err find(struct provider_call *c, struct str intent, struct run *ret)
+static enum err find(struct provider_call *c, const struct launch *l, struct run *ret)
 {
+	struct str intent = l->intent;
 	cleanup_fd int runs_fd = -1;
 	cleanup_fd int lock_fd = -1;
 	struct local_record r;
@@ -382,7 +383,7 @@ static enum err outputs(struct provider_call *c, const struct run *run, struct o
 
 /* ---- the end -------------------------------------------------------------- */
 
-static enum err stop(struct provider_call *c, const struct run *run)
+static enum err stop(struct provider_call *c, const struct run *run, bool insist)
 {
 	cleanup_fd int runs_fd = -1;
 	cleanup_fd int process = -1;
@@ -390,6 +391,7 @@ static enum err stop(struct provider_call *c, const struct run *run)
 	const char *dir;
 	enum err err = local_dirs(c, &dir, &runs_fd);
 
+	(void)insist; /* its keeper kills what does not go */
 	if (!err)
 		err = record_of(c, run, runs_fd, &r);
 	if (err)

@@ -23,9 +23,9 @@ const struct provider *provider_find(const char *name)
 	return NULL;
 }
 
-enum provider_verdict provider_verdict(enum err e)
+enum provider_verdict provider_verdict(enum err err, const struct error *why)
 {
-	switch (e) {
+	switch (err) {
 	case ERR_INVALID:
 	case ERR_UNPROCESSABLE:
 	case ERR_TOO_LARGE:
@@ -33,6 +33,8 @@ enum provider_verdict provider_verdict(enum err e)
 	case ERR_UNAUTHORIZED:
 	case ERR_FORBIDDEN:
 		return VERDICT_HUMAN;
+	case ERR_QUOTA:
+		return why->reason && !strcmp(why->reason, "capacity") ? VERDICT_CAPACITY : VERDICT_QUOTA;
 	default:
 		return VERDICT_RETRY;
 	}

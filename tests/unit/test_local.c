@@ -111,8 +111,8 @@ START_TEST(test_start_runs_one_agent_and_stop_ends_all_of_it)
 	ck_assert_ptr_nonnull(strstr(log_of(&run), "token=given"));
 	ck_assert(wait_for(one_agent, NULL, 2000));
 	c = place_call(&place);
-	ck_assert_int_eq(provider_local.stop(&c, &run), OK);
-	ck_assert_int_eq(provider_local.stop(&c, &run), OK);
+	ck_assert_int_eq(provider_local.stop(&c, &run, false), OK);
+	ck_assert_int_eq(provider_local.stop(&c, &run, false), OK);
 	ck_assert(wait_for(is_over, &run, 5000));
 	status = looked(&run);
 	ck_assert_str_eq(status.code, "stopped");
@@ -120,7 +120,7 @@ START_TEST(test_start_runs_one_agent_and_stop_ends_all_of_it)
 	ck_assert_ptr_nonnull(strstr(log_of(&run), "goodbye"));
 	/* Also the child that the agent left behind. */
 	ck_assert_int_eq(place_count(&place), 0);
-	ck_assert_int_eq(provider_local.stop(&c, &run), OK);
+	ck_assert_int_eq(provider_local.stop(&c, &run, false), OK);
 }
 END_TEST
 
@@ -143,7 +143,7 @@ START_TEST(test_same_intent_starts_once)
 	struct run found;
 
 	ck_assert(str_eq(first.reference, second.reference));
-	ck_assert_int_eq(provider_local.find(&c, l.intent, &found), OK);
+	ck_assert_int_eq(provider_local.find(&c, &(struct launch){.intent = l.intent}, &found), OK);
 	ck_assert(str_eq(first.reference, found.reference));
 	ck_assert(wait_for(one_agent, NULL, 2000));
 	wait_log(&first, "agent for");
@@ -160,7 +160,7 @@ START_TEST(test_another_start_of_a_running_worker_waits)
 	(void)run;
 	c = place_call(&place);
 	ck_assert_int_eq(provider_local.start(&c, &other, &run), ERR_CONFLICT);
-	ck_assert_int_eq(provider_local.find(&c, other.intent, &run), ERR_NOT_FOUND);
+	ck_assert_int_eq(provider_local.find(&c, &(struct launch){.intent = other.intent}, &run), ERR_NOT_FOUND);
 }
 END_TEST
 
@@ -169,10 +169,10 @@ START_TEST(test_unknown_intent_was_never_started)
 	struct provider_call c = place_call(&place);
 	struct run run;
 
-	ck_assert_int_eq(provider_local.find(&c, STR("00000000-0000-4000-8000-000000000000"), &run), ERR_NOT_FOUND);
-	ck_assert_int_eq(provider_local.find(&c, STR("../../etc/passwd"), &run), ERR_INVALID);
+	ck_assert_int_eq(provider_local.find(&c, &(struct launch){.intent = STR("00000000-0000-4000-8000-000000000000")}, &run), ERR_NOT_FOUND);
+	ck_assert_int_eq(provider_local.find(&c, &(struct launch){.intent = STR("../../etc/passwd")}, &run), ERR_INVALID);
 	run.reference = STR("{\"intent\":\"../../etc/shadow\",\"worker\":1}");
-	ck_assert_int_eq(provider_local.stop(&c, &run), ERR_INVALID);
+	ck_assert_int_eq(provider_local.stop(&c, &run, false), ERR_INVALID);
 	ck_assert_int_eq(provider_local.remove(&c, &run), ERR_INVALID);
 }
 END_TEST
@@ -250,7 +250,7 @@ START_TEST(test_deaf_agent_is_killed_with_its_descendants)
 	wait_log(&run, "deaf now");
 	begin = clock_ms();
 	c = place_call(&place);
-	ck_assert_int_eq(provider_local.stop(&c, &run), OK);
+	ck_assert_int_eq(provider_local.stop(&c, &run, false), OK);
 	ck_assert(wait_for(is_over, &run, 15000));
 	ck_assert_int_ge(clock_ms() - begin, 9000);
 	ck_assert_ptr_nonnull(strstr(looked(&run).reason, "killed"));
@@ -302,7 +302,7 @@ START_TEST(test_list_and_remove)
 	ck_assert_int_eq(provider_local.list(&c, &list), OK);
 	ck_assert_uint_eq(list.count, 2);
 	ck_assert_int_eq(provider_local.remove(&c, &first), ERR_UNAVAILABLE); /* it lives */
-	ck_assert_int_eq(provider_local.stop(&c, &first), OK);
+	ck_assert_int_eq(provider_local.stop(&c, &first, false), OK);
 	ck_assert(wait_for(is_over, &first, 5000));
 	ck_assert_int_eq(provider_local.list(&c, &list), OK);
 	for (size_t i = 0; i < list.count; i++)
@@ -454,7 +454,7 @@ START_TEST(test_bubblewrap_run_stops_softly_and_wholly)
 	ck_assert_int_eq(record_of(&l).mode, LOCAL_BWRAP);
 	wait_log(&run, "agent for");
 	c = place_call(&place);
-	ck_assert_int_eq(provider_local.stop(&c, &run), OK);
+	ck_assert_int_eq(provider_local.stop(&c, &run, false), OK);
 	ck_assert(wait_for(is_over, &run, 5000));
 	ck_assert_str_eq(looked(&run).code, "stopped");
 	ck_assert(looked(&run).orderly);
@@ -508,7 +508,7 @@ START_TEST(test_without_any_isolation_it_refuses_until_told)
 	run = started(&l);
 	ck_assert_int_eq(record_of(&l).mode, LOCAL_UNSAFE);
 	c = place_call(&place);
-	ck_assert_int_eq(provider_local.stop(&c, &run), OK);
+	ck_assert_int_eq(provider_local.stop(&c, &run, false), OK);
 	ck_assert(wait_for(is_over, &run, 5000));
 	ck_assert_int_eq(place_count(&place), 0);
 }
