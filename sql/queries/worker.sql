@@ -132,6 +132,7 @@ cross join lateral (select w.owner_id = $1::int or $2::boolean as own) m
 left join lateral (
   select s.id, s.state, s.started_at, s.registered_at, s.deadline, s.ended_at, s.end_code, s.end_reason, s.agent, s.slots,
     case when m.own then s.log_tail end as log_tail,
+    case when m.own then (select count(*) from session_output o where o.session_id = s.id) else 0 end as outputs,
     greatest(0, date_part('epoch', coalesce(s.ended_at, now()) - s.started_at)) as runtime_seconds
   from session s where s.worker_id = w.id and s.id < $5::bigint order by s.id desc limit $6::int) s on true
 where w.id = $4::int and w.state <> 'deleted' and (m.own or $3::boolean or (p.sharing_allowed and a.sharing = 'all'))

@@ -273,5 +273,6 @@ struct json *model_session(const struct rows *r, int i)
 	json_put_str(j, "agent", row_str(r, i, "agent"));
 	put_i64(j, "slots", r, i, "slots");
 	json_put_str(j, "log", row_str(r, i, "log_tail"));
+	json_put_i64(j, "outputs", row_i64(r, i, "outputs"));
 	return j;
 }

@@ -123,6 +123,10 @@ const struct route routes[] = {
 	 .summary = "A line with a fresh token, to start a worker by hand."},
 	{API(GET, "/api/gpu/workers/notebooks/:id/sessions", "notebooks.sessions"), AUTH_ANY, PERM_READ, NOTHING,
 	 notebook_sessions, .query = notebook_sessions_query, .summary = "Its sessions, newest first."},
+	{API(GET, "/api/gpu/workers/notebooks/:id/sessions/:session/outputs", "outputs.list"), AUTH_ANY, PERM_READ, NOTHING,
+	 outputs_list, .summary = "What a session of yours left at its provider."},
+	{API(GET, "/api/gpu/workers/notebooks/:id/sessions/:session/outputs/:name*", "outputs.get"), AUTH_ANY, PERM_READ, NOTHING,
+	 outputs_get, .summary = "The log of a session, as text, or a file that it left."},
 
 	/* ---- what waits and streams: agents ---- */
 	{EVENTS(GET, "/healthz/events", "events.health"), AUTH_NONE, PERM_NONE, NOTHING, .async = events_health,

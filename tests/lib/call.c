@@ -51,10 +51,14 @@ static void param(struct request *r, const char *name, const char *value)
 
 static void read_answer(struct call_site *c, const struct response *res)
 {
-	const char *etag = response_get_header(res, "ETag");
+	const char *etag = response_get_header(res, "ETag"), *policy = response_get_header(res, "Content-Security-Policy");
+	const char *disposition = response_get_header(res, "Content-Disposition");
 
 	c->status = res->status;
 	snprintf(c->etag, sizeof(c->etag), "%s", etag ? etag : "");
+	snprintf(c->policy, sizeof(c->policy), "%s", policy ? policy : "");
+	snprintf(c->disposition, sizeof(c->disposition), "%s", disposition ? disposition : "");
+	c->text = arena_str(&c->arena, buf_str(&res->body));
 	snprintf(c->type, sizeof(c->type), "%s", res->content_type ? res->content_type : "");
 	if (res->body.len && json_parse(buf_str(&res->body), SIZE_MAX, &c->json, NULL) != OK)
 		c->json = NULL;

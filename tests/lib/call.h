@@ -20,6 +20,8 @@ struct call_site {
 	int status;
 	struct json *json; /* NULL when it was none */
 	char etag[80], type[64];
+	char disposition[1024], policy[200];
+	struct str text; /* the body as it is */
 	struct arena arena;
 };
 
