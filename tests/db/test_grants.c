@@ -64,6 +64,39 @@ static const struct refusal {
 	{"secrets", "select * from users"},
 	{"secrets", "select * from job"},
 	{"secrets", "select sealed from account"},
+	/* A secret is read by the role that hands it out, and by no other. */
+	{"web", "select sealed from user_secret"},
+	{"web", "select * from user_secret"},
+	{"web", "update user_secret set owner_id = 1"},
+	{"web", "update user_secret set name = 'X'"},
+	{"web", "update user_secret set last_used_at = now()"},
+	{"events", "select name from user_secret"},
+	{"events", "delete from user_secret"},
+	{"provisioner", "select name from user_secret"},
+	{"provisioner", "insert into user_secret(owner_id, name, sealed, key_id) values (1, 'X', '\\x00', 1)"},
+	{"local", "select name from user_secret"},
+	{"secrets", "insert into user_secret(owner_id, name, sealed, key_id) values (1, 'X', '\\x00', 1)"},
+	{"secrets", "delete from user_secret"},
+	{"secrets", "update user_secret set owner_id = 1"},
+	{"secrets", "update user_secret set sealed_version = 2"},
+	/* It sees a session's token hash and state, and of a job the names that it asked for. */
+	{"secrets", "select * from session"},
+	{"secrets", "update session set state = 'ended'"},
+	{"secrets", "select payload from job"},
+	{"secrets", "select * from job_lease"},
+	{"secrets", "delete from job_lease"},
+	{"secrets", "select * from audit"},
+	{"secrets", "delete from audit"},
+	{"secrets", "delete from sealing_key"},
+	{"secrets", "select * from login"},
+	/* Keys are written by those who open what is sealed to them: the other purpose's rows are not theirs. */
+	{"web", "update sealing_key set state = 'retired'"},
+	{"web", "insert into instance(name, purpose) values ('x', 'secrets')"},
+	{"events", "select * from sealing_key"},
+	{"provisioner", "insert into sealing_key(id, public_key, state, purpose) values (900, decode(repeat('00', 32), 'hex'), 'new', 'secrets')"},
+	{"provisioner", "insert into instance(name, purpose) values ('x', 'secrets')"},
+	{"secrets", "insert into sealing_key(id, public_key, state) values (900, decode(repeat('00', 32), 'hex'), 'new')"},
+	{"secrets", "insert into instance(name, purpose) values ('x', 'credentials')"},
 };
 
 START_TEST(test_role_may_not)
@@ -115,6 +148,34 @@ START_TEST(test_local_sees_only_its_own)
 	db_close(owner);
 	db_close(local);
 	db_close(all);
+}
+END_TEST
+
+/* Where a policy hides rows nothing fails: nothing happens. */
+START_TEST(test_keys_of_another_purpose_stay)
+{
+	struct db *owner, *secrets, *prov;
+
+	pg_copy(pg, "keys");
+	owner = pg_db(pg, "owner", "keys");
+	secrets = pg_db(pg, "secrets", "keys");
+	prov = pg_db(pg, "provisioner", "keys");
+	pg_sql(secrets, "insert into sealing_key(id, public_key, state, purpose) values (1, decode(repeat('01', 32), 'hex'), 'new', 'secrets')", NULL);
+	pg_sql(prov, "insert into sealing_key(id, public_key, state) values (2, decode(repeat('02', 32), 'hex'), 'new')", NULL);
+	pg_sql(secrets, "update sealing_key set state = 'active'", NULL);
+	ck_assert_int_eq(pg_int(owner, "select count(*) from sealing_key where state = 'active' and id = 1"), 1);
+	ck_assert_int_eq(pg_int(owner, "select count(*) from sealing_key where state = 'active'"), 1);
+	pg_sql(prov, "update sealing_key set state = 'retired'", NULL);
+	ck_assert_int_eq(pg_int(owner, "select count(*) from sealing_key where state = 'retired' and id = 2"), 1);
+	ck_assert_int_eq(pg_int(owner, "select count(*) from sealing_key where state = 'active'"), 1);
+	pg_sql(secrets, "insert into instance(name, purpose, keys) values ('s', 'secrets', '{1}')", NULL);
+	pg_sql(prov, "insert into instance(name, purpose, keys) values ('p', 'credentials', '{2}')", NULL);
+	pg_sql(prov, "delete from instance", NULL);
+	ck_assert_int_eq(pg_int(owner, "select count(*) from instance where name = 's'"), 1);
+	ck_assert_int_eq(pg_int(owner, "select count(*) from instance"), 1);
+	db_close(owner);
+	db_close(secrets);
+	db_close(prov);
 }
 END_TEST
 
@@ -172,6 +233,7 @@ int main(void)
 	tcase_add_loop_test(t, test_role_may_not, 0, (int)ARRAY_LEN(refusals));
 	tcase_add_test(t, test_public_may_nothing);
 	tcase_add_test(t, test_local_sees_only_its_own);
+	tcase_add_test(t, test_keys_of_another_purpose_stay);
 	tcase_add_test(t, test_one_open_operation_and_one_session_a_worker);
 	tcase_add_test(t, test_partitions_leave_by_age_only_when_nothing_of_them_is_alive);
 	suite_add_tcase(s, t);
