@@ -55,6 +55,7 @@ void crypto_mac(const uint8_t key[CRYPTO_HASH], struct str bytes, uint8_t ret[CR
 
 /* ---- sealed boxes (X25519): anyone seals, the private key opens ---- */
 void crypto_keypair(uint8_t pub[CRYPTO_PUBLIC], uint8_t priv[CRYPTO_PRIVATE]);
+void crypto_public(const uint8_t priv[CRYPTO_PRIVATE], uint8_t pub[CRYPTO_PUBLIC]); /* the half that follows */
 /* ret has len + CRYPTO_SEAL_EXTRA bytes. */
 void crypto_seal(const uint8_t pub[CRYPTO_PUBLIC], struct str plain, uint8_t *ret);
 bool crypto_open(const uint8_t pub[CRYPTO_PUBLIC], const uint8_t priv[CRYPTO_PRIVATE], struct str sealed,
@@ -72,6 +73,7 @@ struct secret {
 	size_t len;
 };
 struct secret secret_new(struct str bytes);
+struct secret secret_room(size_t len); /* zeroes to be written over; one more NUL behind them */
 void secret_free(struct secret *s);
 #define cleanup_secret __attribute__((cleanup(secret_free)))
 void crypto_wipe(void *bytes, size_t len);

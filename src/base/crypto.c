@@ -193,6 +193,12 @@ void crypto_keypair(uint8_t pub[CRYPTO_PUBLIC], uint8_t priv[CRYPTO_PRIVATE])
 	crypto_box_keypair(pub, priv);
 }
 
+void crypto_public(const uint8_t priv[CRYPTO_PRIVATE], uint8_t pub[CRYPTO_PUBLIC])
+{
+	if (crypto_scalarmult_base(pub, priv))
+		BUG("a private key without a public half");
+}
+
 void crypto_seal(const uint8_t pub[CRYPTO_PUBLIC], struct str plain, uint8_t *ret)
 {
 	if (crypto_box_seal(ret, octets(plain), plain.len, pub))
@@ -276,6 +282,16 @@ struct secret secret_new(struct str bytes)
 	if (sodium_mprotect_readonly(p))
 		BUG("mprotect: %s", strerror(errno));
 	return (struct secret){p, bytes.len};
+}
+
+struct secret secret_room(size_t len)
+{
+	char *p = len < SIZE_MAX ? sodium_malloc(len + 1) : NULL;
+
+	if (!p)
+		error_no_memory();
+	memset(p, 0, len + 1);
+	return (struct secret){p, len};
 }
 
 void secret_free(struct secret *s)
