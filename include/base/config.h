@@ -28,6 +28,7 @@ struct config {
 	const char *listen_group; /* who else may use a unix socket; "" = the process's own group */
 	const char *listen;     /* unix path or host:port of the FastCGI socket */
 	const char *nginx_peers; /* who may connect to a TCP socket: CIDR list */
+	const char *outgoing_allow; /* exceptions for addresses that others gave: CIDR:port list */
 	const char *log_level;  /* debug info warn error */
 	/* nginx, as `gpupool nginx-conf` writes it */
 	const char *signin_rate; /* an address, "5r/m" */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/outgoing.h"
 
 enum { FILE_MOST = 64 << 10 };
 
@@ -56,6 +57,7 @@ static const struct setting {
 	RANGE(max_log, SIZE, "64m", 1 << 10, 1LL << 34),
 	RANGE(max_parked, NUMBER, "4000", 1, 60000),
 	WORDS(nginx_peers, "", check_peers),
+	WORDS(outgoing_allow, "", outgoing_list_check),
 	RANGE(password_slots, NUMBER, "2", 1, 16),
 	WORDS(pip_args, "", NULL),
 	RANGE(port, NUMBER, "8080", 1, 65535),

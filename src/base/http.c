@@ -4,30 +4,39 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/clock.h"
+#include "base/outgoing.h"
 
 enum {
 	DEADLINE_MS = 30000,
 	CONNECT_MS = 10000,
 	REPLY_MOST = 1 << 20,
 	HEADERS_MOST = 64 << 10,
+	RETRY_AFTER_MOST = 7 * 86400,
 };
 
 struct http_client {
 	CURL *easy;
+	atomic_bool aborted;
 };
 
 /* One call on its way. */
 struct transfer {
 	const struct http_call *call;
 	CURL *easy;
+	const atomic_bool *given_up; /* of the client */
 	struct curl_slist *headers;
 	struct buf body;
 	size_t reply_max, reply_len, header_len;
 	int64_t sent;
-	bool too_large, aborted;
+	bool too_large, aborted, refused;
 	char text[CURL_ERROR_SIZE];
 };
 
@@ -55,6 +64,11 @@ void http_client_free(struct http_client *c)
 		return;
 	curl_easy_cleanup(c->easy);
 	free(c);
+}
+
+void http_client_abort(struct http_client *c)
+{
+	atomic_store(&c->aborted, true);
 }
 
 /* ---- callbacks of libcurl ------------------------------------------------- */
@@ -111,6 +125,30 @@ static size_t on_read(char *bytes, size_t size, size_t n, void *ctx)
 		return CURL_READFUNC_ABORT;
 	t->sent += got;
 	return (size_t)got;
+}
+
+static int on_progress(void *ctx, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+	const struct transfer *t = ctx;
+
+	(void)a, (void)b, (void)c, (void)d;
+	return atomic_load(t->given_up);
+}
+
+static bool is_https(const struct http_call *call)
+{
+	return !strncasecmp(call->url, "https:", 6);
+}
+
+static curl_socket_t on_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *to)
+{
+	struct transfer *t = ctx;
+
+	if (purpose != CURLSOCKTYPE_IPCXN || !outgoing_may(t->call->outgoing, is_https(t->call), &to->addr)) {
+		t->refused = true;
+		return CURL_SOCKET_BAD;
+	}
+	return socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
 }
 
 /* ---- making the request --------------------------------------------------- */
@@ -189,16 +227,27 @@ static void set_body(CURL *easy, struct transfer *t, const char *method)
 	curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
 }
 
+/* Each connection is asked for, so none is shared with other calls. */
+static void set_outgoing(CURL *easy, struct transfer *t)
+{
+	if (!t->call->outgoing)
+		return;
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_socket);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, t);
+	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+	curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+}
+
 static void set_options(CURL *easy, struct transfer *t, const char *method)
 {
 	const struct http_call *call = t->call;
 	long deadline = call->deadline_ms > 0 ? (long)call->deadline_ms : DEADLINE_MS;
-	bool https = !strncmp(call->url, "https:", 6);
 
 	curl_easy_reset(easy); /* keeps open connections */
 	curl_easy_setopt(easy, CURLOPT_URL, call->url);
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, https ? "https" : "http,https");
+	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, is_https(call) ? "https" : "http,https");
 	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, call->redirects > 0 ? 1L : 0L);
 	curl_easy_setopt(easy, CURLOPT_MAXREDIRS, (long)call->redirects);
 	curl_easy_setopt(easy, CURLOPT_PROXY, "");
@@ -218,7 +267,11 @@ static void set_options(CURL *easy, struct transfer *t, const char *method)
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
 	/* When a kept connection turns out dead, libcurl sends the request again
 	 * on a new one without asking, though the server may have acted on it. */
-	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, is_safe_to_repeat(method) ? 0L : 1L);
+	curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, call->repeatable || is_safe_to_repeat(method) ? 0L : 1L);
+	curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
+	curl_easy_setopt(easy, CURLOPT_XFERINFODATA, t);
+	curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);
+	set_outgoing(easy, t);
 	set_body(easy, t, method);
 }
 
@@ -230,6 +283,10 @@ static enum err outcome(const struct transfer *t, CURLcode code, bool sent)
 		return ERR_TOO_LARGE;
 	if (t->aborted)
 		return ERR_INTERNAL;
+	if (code != CURLE_OK && atomic_load(t->given_up))
+		return ERR_UNAVAILABLE;
+	if (code == CURLE_COULDNT_CONNECT && t->refused)
+		return ERR_FORBIDDEN;
 	/* Most of a hundred codes mean that the server could not be talked to. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wswitch-enum"
@@ -276,27 +333,56 @@ static bool keep(struct arena *a, const char *text, const char **ret)
 	return *ret || !text;
 }
 
+/* Seconds, with a fraction or not, or a date, which counts from the server's own. */
+static int64_t retry_after(CURL *easy)
+{
+	const char *text = header_value(easy, "Retry-After"), *date;
+	time_t until, now;
+	double seconds;
+
+	if (!text)
+		return -1;
+	if (!str_to_double(str_trim(str_of(text)), &seconds)) {
+		until = curl_getdate(text, NULL);
+		date = header_value(easy, "Date");
+		now = date ? curl_getdate(date, NULL) : -1;
+		seconds = until < 0 ? 0 : difftime(until, now < 0 ? (time_t)(clock_wall_ms() / 1000) : now);
+	}
+	if (!(seconds > 0))
+		return 0; /* a date may be past */
+	return seconds < RETRY_AFTER_MOST ? (int64_t)ceil(seconds) : RETRY_AFTER_MOST;
+}
+
+static const char *what_failed(const struct transfer *t, enum err r, CURLcode code)
+{
+	if (t->too_large)
+		return "the reply is too large";
+	if (r == ERR_FORBIDDEN)
+		return "its address is not one that may be connected to";
+	if (atomic_load(t->given_up))
+		return "this program is ending";
+	return t->text[0] ? t->text : curl_easy_strerror(code);
+}
+
 static bool read_reply(CURL *easy, struct arena *a, const struct transfer *t, struct http_reply *ret)
 {
 	const char *type = NULL;
 	long status = 0;
-	curl_off_t wait = 0;
 
 	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
 	curl_easy_getinfo(easy, CURLINFO_CONTENT_TYPE, &type);
-	curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &wait);
 	ret->status = (int)status;
-	if (header_value(easy, "Retry-After"))
-		ret->retry_after_s = wait > 0 ? wait : 0; /* a date may be past */
+	ret->retry_after_s = retry_after(easy);
 	ret->body = arena_str(a, buf_str(&t->body));
-	return ret->body.ptr && keep(a, type, &ret->content_type) && keep(a, header_value(easy, "ETag"), &ret->etag);
+	return ret->body.ptr && keep(a, type, &ret->content_type) && keep(a, header_value(easy, "ETag"), &ret->etag) &&
+	       keep(a, header_value(easy, "Location"), &ret->location);
 }
 
 enum err http_send(struct http_client *c, struct arena *a, const struct http_call *call, struct http_reply *ret,
 		   struct error *e)
 {
 	const char *method = call->method ? call->method : "GET";
-	struct transfer t = {.call = call, .easy = c->easy};
+	struct transfer t = {.call = call, .easy = c->easy, .given_up = &c->aborted};
 	long request_size = 0;
 	CURLcode code;
 	enum err r;
@@ -306,6 +392,8 @@ enum err http_send(struct http_client *c, struct arena *a, const struct http_cal
 	t.body = BUF_INIT(call->on_data ? REPLY_MOST : t.reply_max);
 	if (!is_token(str_of(method)) || call->deadline_ms > LONG_MAX)
 		return error_set(e, ERR_INVALID, "bad method or deadline");
+	if (atomic_load(&c->aborted))
+		return error_set(e, ERR_UNAVAILABLE, "this program is ending");
 	r = add_headers(&t, e);
 	if (r != OK)
 		goto out;
@@ -316,8 +404,7 @@ enum err http_send(struct http_client *c, struct arena *a, const struct http_cal
 	r = outcome(&t, code, request_size > 0);
 	if (r != OK) {
 		ret->maybe_sent = request_size > 0;
-		error_set(e, r, "%s", t.too_large ? "the reply is too large"
-				      : t.text[0] ? t.text : curl_easy_strerror(code));
+		error_set(e, r, "%s", what_failed(&t, r, code));
 	}
 	if (!read_reply(c->easy, a, &t, ret) && r == OK)
 		r = error_set(e, ERR_TOO_LARGE, "the reply does not fit into the request's memory");

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/outgoing.h"
+
 /* ---- can it reach us? ----------------------------------------------------- */
 
 /* The host of a URL without brackets, NUL-terminated; false when there is none. */
@@ -42,24 +44,6 @@ static bool v4_loopback(uint32_t a)
 	return a >> 24 == 127;
 }
 
-/* Networks that are nobody's on the internet (RFC 6890). */
-static bool v4_public(uint32_t a)
-{
-	static const struct {
-		uint32_t net;
-		int bits;
-	} special[] = {
-		{0x00000000, 8},  {0x0a000000, 8},  {0x64400000, 10}, {0x7f000000, 8},	{0xa9fe0000, 16}, {0xac100000, 12},
-		{0xc0000000, 24}, {0xc0000200, 24}, {0xc0a80000, 16}, {0xc6120000, 15}, {0xc6336400, 24}, {0xcb007100, 24},
-		{0xe0000000, 3},
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(special); i++)
-		if (a >> (32 - special[i].bits) == special[i].net >> (32 - special[i].bits))
-			return false;
-	return true;
-}
-
 static bool host_loopback(const char *host)
 {
 	struct in6_addr six;
@@ -80,9 +64,9 @@ static bool host_public(const char *host)
 	struct in_addr four;
 
 	if (inet_pton(AF_INET, host, &four) == 1)
-		return v4_public(ntohl(four.s_addr));
+		return outgoing_v4_public(ntohl(four.s_addr));
 	if (inet_pton(AF_INET6, host, &six) == 1)
-		return (six.s6_addr[0] & 0xe0) == 0x20; /* global unicast */
+		return outgoing_v6_public(&six);
 	for (size_t i = 0; i < ARRAY_LEN(inner); i++)
 		if (ends_in(host, inner[i]))
 			return false;

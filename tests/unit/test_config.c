@@ -131,6 +131,7 @@ static const struct {
 	{"listen", ":9000"}, {"listen", "10.0.0.1"}, {"listen", "10.0.0.1:0"}, {"listen", "[::g]:9000"},
 	{"nginx_peers", "10.0.0.0/33"}, {"nginx_peers", "10.0.0.1,"}, {"nginx_peers", "host"}, {"nginx_peers", "10.0.0.1/"},
 	{"nginx_peers", "fd00::/129"}, {"nginx_peers", "10.0.0.1/8/8"}, {"crash_at", "x"}, {"state", "a\nb"},
+	{"outgoing_allow", "10.0.0.1"}, {"outgoing_allow", "10.0.0.0/33:1"}, {"outgoing_allow", "host:80"},
 };
 
 START_TEST(test_refused_value)
@@ -155,6 +156,7 @@ static const struct {
 	{"public_url", "https://[2001:db8::1]"}, {"listen", "/run/gpupool/web.sock"}, {"listen", "./web.sock"},
 	{"listen", "10.0.0.1:9000"}, {"listen", "[fd00::1]:9000"}, {"listen", "[::1]:9000"},
 	{"nginx_peers", "10.0.0.0/8, fd00::/8,192.168.1.1"}, {"local_uid", "0"}, {"log_level", "debug"},
+	{"outgoing_allow", "10.0.0.0/8:443, [fd00::/8]:*"},
 };
 
 START_TEST(test_accepted_value)

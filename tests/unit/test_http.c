@@ -1,6 +1,7 @@
 /* Outgoing requests against a server that answers with exactly the bytes given. */
 #include "base/clock.h"
 #include "base/http.h"
+#include "base/outgoing.h"
 #include "peer.h"
 #include "unit.h"
 
@@ -234,6 +235,85 @@ START_TEST(test_post_on_a_connection_that_died)
 }
 END_TEST
 
+START_TEST(test_post_that_may_be_repeated)
+{
+	START({"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1", PEER_KEEP}, {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n2", PEER_KEEP});
+	ck_assert_int_eq(CALL(.method = "POST", .repeatable = true), OK);
+	ck_assert_int_eq(CALL(.method = "POST", .repeatable = true), OK);
+	ck_assert(str_eqz(reply.body, "2"));
+	stop();
+	ck_assert_uint_eq(peer.connections, 1);
+}
+END_TEST
+
+/* ---- URLs that others gave ---- */
+
+START_TEST(test_address_that_is_refused)
+{
+	const struct outgoing nobody = {"", false};
+
+	START({"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", PEER_KEEP}, {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", PEER_KEEP});
+	ck_assert_int_eq(CALL(.outgoing = &nobody), ERR_FORBIDDEN);
+	ck_assert(!reply.maybe_sent);
+	/* Nor by a name, nor over a connection that another call left open. */
+	ck_assert_int_eq(CALL(.url = arena_printf(&arena, "http://localhost:%d/", peer.port), .outgoing = &nobody), ERR_FORBIDDEN);
+	ck_assert_uint_eq(peer.connections, 0);
+	ck_assert_int_eq(CALL(NULL), OK);
+	ck_assert_int_eq(CALL(.outgoing = &nobody), ERR_FORBIDDEN);
+	ck_assert_int_eq(CALL(.outgoing = &nobody, .unix_socket = "/tmp/x"), ERR_FORBIDDEN);
+	stop();
+	ck_assert_uint_eq(peer.connections, 1);
+}
+END_TEST
+
+START_TEST(test_address_that_is_allowed)
+{
+	struct outgoing some = {arena_printf(&arena, "127.0.0.1/32:1"), false};
+
+	START({"HTTP/1.1 302 Found\r\nLocation: /2\r\nContent-Length: 0\r\n\r\n"}, {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"},
+	      {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"});
+	ck_assert_int_eq(CALL(.outgoing = &some), ERR_FORBIDDEN); /* another port */
+	some.allow = arena_printf(&arena, "127.0.0.1/32:%d", peer.port);
+	ck_assert_int_eq(CALL(.outgoing = &some, .redirects = 3), OK);
+	ck_assert_int_eq(reply.status, 302);
+	ck_assert_int_eq(CALL(.outgoing = &(struct outgoing){"", true}), OK);
+	ck_assert_int_eq(reply.status, 200);
+	stop();
+}
+END_TEST
+
+/* ---- the end of a program ---- */
+
+static void *abort_soon(void *unused)
+{
+	(void)unused;
+	for (size_t n = 0; !n; clock_sleep_ms(5)) {
+		pthread_mutex_lock(&peer.lock);
+		n = peer.received.len;
+		pthread_mutex_unlock(&peer.lock);
+	}
+	http_client_abort(client);
+	return NULL;
+}
+
+START_TEST(test_abort)
+{
+	int64_t begin = clock_ms();
+	pthread_t thread;
+
+	START({"", PEER_WAIT});
+	ck_assert_int_eq(pthread_create(&thread, NULL, abort_soon, NULL), 0);
+	ck_assert_int_eq(CALL(.method = "POST", .body = STR("x"), .deadline_ms = 60000), ERR_UNAVAILABLE);
+	ck_assert(reply.maybe_sent);
+	ck_assert_int_lt(clock_ms() - begin, 10000);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(CALL(.method = "POST"), ERR_UNAVAILABLE);
+	ck_assert(!reply.maybe_sent);
+	ck_assert_uint_eq(peer.connections, 1);
+	stop();
+}
+END_TEST
+
 /* ---- what comes back ---- */
 
 START_TEST(test_any_status_is_an_answer)
@@ -256,11 +336,35 @@ START_TEST(test_retry_after_a_date_long_gone)
 }
 END_TEST
 
+static const struct {
+	const char *headers;
+	int64_t seconds;
+} waits[] = {
+	{"Retry-After: 0", 0}, {"Retry-After: 1.2", 2}, {"Retry-After:  30 ", 30}, {"Retry-After: -5", 0}, {"Retry-After: soon", 0},
+	{"Retry-After: 1e300", 7 * 86400}, {"Retry-After: nan", 0}, {"X: y", -1},
+	{"Date: Wed, 21 Oct 2015 07:28:00 GMT\r\nRetry-After: Wed, 21 Oct 2015 07:29:30 GMT", 90},
+	{"Date: Wed, 21 Oct 2015 07:28:00 GMT\r\nRetry-After: Wed, 21 Oct 2015 07:27:00 GMT", 0},
+	{"Retry-After: Wed, 21 Oct 2099 07:28:00 GMT", 7 * 86400},
+};
+
+START_TEST(test_retry_after)
+{
+	struct peer_answer answer = {
+		arena_printf(&arena, "HTTP/1.1 429 No\r\n%s\r\nContent-Length: 0\r\n\r\n", waits[_i].headers), PEER_HANG_UP};
+
+	peer_start(&peer, NULL, &answer, 1);
+	ck_assert_int_eq(CALL(NULL), OK);
+	ck_assert_int_eq(reply.retry_after_s, waits[_i].seconds);
+	stop();
+}
+END_TEST
+
 START_TEST(test_redirect_not_asked_for)
 {
 	START({"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n"});
 	ck_assert_int_eq(CALL(NULL), OK);
 	ck_assert_int_eq(reply.status, 302);
+	ck_assert_str_eq(reply.location, "/elsewhere");
 	ck_assert_ptr_null(strstr(stop(), "elsewhere"));
 }
 END_TEST
@@ -489,6 +593,11 @@ int main(void)
 	tcase_add_test(t, test_proxy_of_the_environment);
 	tcase_add_test(t, test_unix_socket);
 	tcase_add_test(t, test_connection_is_kept);
+	tcase_add_test(t, test_post_that_may_be_repeated);
+	tcase_add_test(t, test_address_that_is_refused);
+	tcase_add_test(t, test_address_that_is_allowed);
+	tcase_add_test(t, test_abort);
+	tcase_add_loop_test(t, test_retry_after, 0, ARRAY_LEN(waits));
 	tcase_add_test(t, test_post_on_a_connection_that_died);
 	tcase_add_test(t, test_any_status_is_an_answer);
 	tcase_add_test(t, test_retry_after_a_date_long_gone);
