@@ -75,6 +75,7 @@ def suites():
         Suite("http", programs("release", "http")),
         Suite("agent", pytest("agent")),
         Suite("cli", pytest("cli"), seconds=600),
+        Suite("kaggle", pytest("kaggle"), seconds=300),
         Suite("e2e", pytest("e2e"), alone=True),
         Suite("asan-unit", programs("asan", "unit"), build="asan"),
         Suite("asan-db", programs("asan", "db"), build="asan"),

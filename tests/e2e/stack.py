@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import shutil
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / os.environ.get("BUILD", "release")
+sys.path.insert(0, str(ROOT / "tests" / "kaggle"))      # the stand-in of Kaggle: `from standin import KaggleStandIn`
 
 
 def until(what, seconds=30, every=0.05):
@@ -227,6 +229,11 @@ class Stack:
         jar.sign_in(name, "a long password " + name)
         token = jar.json("POST", "/api/gpu/tokens", {"name": "test", "scopes": scopes}).json["token"]
         return Client(self.port, token)
+
+
+def kaggle_settings(kaggle, **more):
+    """Settings of an installation whose Kaggle is this stand-in, with short waits."""
+    return {"GPUPOOL_KAGGLE_URL": kaggle.url, "GPUPOOL_KAGGLE_SETTLE_SECONDS": "2", "GPUPOOL_KAGGLE_POLL_SECONDS": "1", **more}
 
 
 class Browser:
