@@ -11,23 +11,12 @@
 #define DOMAIN_KEYS_H
 
 #include "base/json.h"
+#include "domain/instance.h"
 #include "domain/sealed.h"
 
-/*
- * Says that this program lives and which private keys it can use, every
- * KEYS_ALIVE_SECONDS / 4 or so: a rotation waits for whoever said so within
- * KEYS_ALIVE_SECONDS.  name is host:pid:random; providers may be NULL.
- */
-enum { KEYS_ALIVE_SECONDS = 60 };
-struct keys_instance {
-	const char *name;
-	enum seal_purpose purpose;
-	const struct str *providers;
-	size_t provider_count;
-};
-enum err keys_announce(struct db *db, const char *dir, const struct keys_instance *me, struct error *e) must_check;
-/* It ends. */
-enum err keys_farewell(struct db *db, const char *name, struct error *e) must_check;
+/* instance_seen() with the keys whose private halves are in dir: say it every INSTANCE_SECONDS. */
+enum err keys_announce(struct db *db, const char *dir, enum seal_purpose purpose, const char *name, const char *const *providers,
+		       struct error *e) must_check;
 
 /* Makes the first key, active at once.  ERR_CONFLICT: there is one; *id is its id. */
 enum err keys_init(struct db *db, const char *dir, enum seal_purpose purpose, int64_t *id, struct error *e) must_check;

@@ -1,19 +1,4 @@
--- Who may write which sealing keys, and accounts that were deleted.
-
--- Everyone who may read keys reads all of them (they are public halves); each program that opens
--- writes those of its own purpose, and says that it lives for that purpose only.
-grant select, insert, update on sealing_key to gpupool_secrets;
-grant select, insert, update, delete on instance to gpupool_secrets;
-alter table sealing_key enable row level security;
-create policy seen on sealing_key for select using (true);
-create policy owner on sealing_key to gpupool_owner using (true) with check (true);
-create policy credentials on sealing_key to gpupool_provisioner using (purpose = 'credentials') with check (purpose = 'credentials');
-create policy secrets on sealing_key to gpupool_secrets using (purpose = 'secrets') with check (purpose = 'secrets');
-alter table instance enable row level security;
-create policy seen on instance for select using (true);
-create policy owner on instance to gpupool_owner using (true) with check (true);
-create policy credentials on instance to gpupool_provisioner using (purpose = 'credentials') with check (purpose = 'credentials');
-create policy secrets on instance to gpupool_secrets using (purpose = 'secrets') with check (purpose = 'secrets');
+-- Accounts that were deleted, and when an account is asked about.
 
 -- A deleted account has no credentials either, and there may be several.
 drop index account_owner_id_provider_idx1;

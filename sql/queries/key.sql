@@ -43,7 +43,7 @@ select pg_try_advisory_xact_lock(hashtext('gpupool.keys'), hashtext($1)) as lock
 -- for the other purposes' tables, which other roles may read.
 
 -- name: key_account_uses idempotent
-select key_id, count(*) as used from account where key_id is not null group by key_id;
+select key_id, count(*) as boxes from account where key_id is not null group by key_id;
 
 -- name: key_account_retire
 -- What the active key $1 follows, where nothing is sealed to it any more.
@@ -59,10 +59,8 @@ select id, sealed, key_id, sealed_version from account where sealed is not null 
 -- Only where nobody replaced the credentials meanwhile.
 update account set sealed = $4::bytea, key_id = $5::int where id = $1::int and sealed_version = $2::int and key_id = $3::int returning id;
 
--- name: instance_seen
-insert into instance(name, purpose, providers, keys, seen_at) values ($1, $2, $3::text[], $4::int[], now())
-on conflict (name) do update set keys = excluded.keys, providers = excluded.providers, seen_at = now();
-
--- name: instance_gone
--- It, and those that were not heard for a day.
-delete from instance where name = $1 or seen_at < now() - interval '1 day';
+-- name: key_secret_retire
+-- The same for the purpose "secrets"; its other statements are in secret.sql.
+update sealing_key k set state = 'retired'
+where k.purpose = $2 and k.state = 'active' and k.id < $1::int and not exists (select from user_secret u where u.key_id = k.id)
+returning k.id;

@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "base/crashpoint.h"
+#include "domain/instance.h"
 #include "domain/keyfile.h"
 #include "domain/rowjson.h"
 
-enum { BATCH = 50, TRIES = 5, BATCH_MEMORY = 32 << 20 };
+enum { BATCH = 50, TRIES = 5, BATCH_MEMORY = 32 << 20, HELD_MOST = 256 };
 
 /* ---- keys and their files --------------------------------------------------------- */
 
@@ -36,34 +37,22 @@ static enum err is_here(const char *dir, const struct rows *rows, int i, bool *r
 	return OK;
 }
 
-enum err keys_announce(struct db *db, const char *dir, const struct keys_instance *me, struct error *e)
+enum err keys_announce(struct db *db, const char *dir, enum seal_purpose purpose, const char *name, const char *const *providers,
+		       struct error *e)
 {
-	cleanup_buf struct buf providers = BUF_INIT(4096), ids = BUF_INIT(64 << 10);
 	cleanup_rows struct rows rows = {0};
-	enum err err = load(db, me->purpose, &rows, e);
+	int held[HELD_MOST], n = 0;
+	enum err err = load(db, purpose, &rows, e);
 
-	array_begin(&ids);
-	for (int i = 0; !err && i < rows_count(&rows); i++) {
+	/* The newest first, so that what does not fit is old. */
+	for (int i = rows_count(&rows) - 1; !err && i >= 0 && n < HELD_MOST; i--) {
 		bool here;
 
 		err = is_here(dir, &rows, i, &here, e);
 		if (!err && here)
-			array_add_i64(&ids, row_i64(&rows, i, "id"));
+			held[n++] = (int)row_i64(&rows, i, "id");
 	}
-	array_end(&ids);
-	array_begin(&providers);
-	for (size_t i = 0; i < me->provider_count; i++)
-		array_add_str(&providers, me->providers[i]);
-	array_end(&providers);
-	if (err)
-		return err;
-	return db_run(db, STMT_INSTANCE_SEEN,
-		      ARGS(arg_cstr(me->name), arg_cstr(seal_purpose_name(me->purpose)), arg_buf(&providers), arg_buf(&ids)), NULL, e);
-}
-
-enum err keys_farewell(struct db *db, const char *name, struct error *e)
-{
-	return db_run(db, STMT_INSTANCE_GONE, ARGS(arg_cstr(name)), NULL, e);
+	return err ? err : instance_seen(db, name, seal_purpose_name(purpose), providers, held, n, e);
 }
 
 /* What is sealed for a purpose, and where. */
@@ -71,13 +60,14 @@ static const struct box_table {
 	enum stmt uses, list, move, retire;
 } box_tables[] = {
 	[SEAL_CREDENTIALS] = {STMT_KEY_ACCOUNT_USES, STMT_KEY_ACCOUNTS, STMT_KEY_ACCOUNT_MOVE, STMT_KEY_ACCOUNT_RETIRE},
+	[SEAL_SECRETS] = {STMT_SECRET_KEYS, STMT_SECRET_STALE, STMT_SECRET_RESEAL, STMT_KEY_SECRET_RETIRE},
 };
 
 static int64_t uses_of(const struct rows *uses, int64_t key)
 {
 	for (int i = 0; i < rows_count(uses); i++)
 		if (row_i64(uses, i, "key_id") == key)
-			return row_i64(uses, i, "used");
+			return row_i64(uses, i, "boxes");
 	return 0;
 }
 
@@ -215,7 +205,7 @@ static enum err activate(struct db *db, enum seal_purpose purpose, struct keys_r
 {
 	cleanup_rows struct rows rows = {0};
 	struct arg name = arg_cstr(seal_purpose_name(purpose));
-	enum err err = db_run(db, STMT_KEYS_AWAITED, ARGS(arg_i64(r->id), name, arg_i64(KEYS_ALIVE_SECONDS)), &rows, e);
+	enum err err = db_run(db, STMT_KEYS_AWAITED, ARGS(arg_i64(r->id), name, arg_i64(INSTANCE_DEAD_SECONDS)), &rows, e);
 
 	if (err)
 		return err;
