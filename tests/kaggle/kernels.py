@@ -41,6 +41,24 @@ RETIRED = {"NvidiaTeslaP100": "NvidiaTeslaT4", "Gpu": "NvidiaTeslaT4", "TpuV38":
 SOURCES = {"datasetDataSources": ("datasets", "invalidDatasetSources"), "kernelDataSources": ("kernels", "invalidKernelSources"),
            "competitionDataSources": ("competitions", "invalidCompetitionSources"), "modelDataSources": ("models", "invalidModelSources"),
            "categoryIds": ("tags", "invalidTags")}
+# nvidia-smi, as far as anybody asks it: -L, or --query-gpu with fields, with or without units.
+SMI = """#!/bin/sh
+all="$*"
+fields=$(printf '%%s\\n' "$@" | sed -n 's/^--query-gpu=//p' | tr ',' ' ')
+gpu() {
+	case $all in -L) echo "GPU $1: $2 (UUID: GPU-$1-4f1c)"; return;; esac
+	line= mib=" MiB" percent=" %%"
+	case $all in *nounits*) mib= percent=;; esac
+	for field in $fields; do
+		case $field in
+		index) v=$1;; uuid) v=GPU-$1-4f1c;; name) v=$2;; memory.total) v=$3$mib;; memory.used) v=$((1000 * $1 + 1000))$mib;;
+		utilization.gpu) v=$((10 * $1 + 10))$percent;; driver_version) v=550.90.07;; *) echo "Field \"$field\" is not a valid field to query."; exit 2;;
+		esac
+		line="$line${line:+, }$v"
+	done
+	echo "$line"
+}
+%s"""
 
 
 class Refusal(Exception):
@@ -153,10 +171,7 @@ class Run:
         if resource == "tpu":
             env["TPU_ACCELERATOR_TYPE"] = "v5e-8"
         elif resource == "gpu":
-            whole = "".join("echo '%d, GPU-%d%s, %s, %d, 550.90.07'\n" % (i, i, "0" * 8, *gpu) for i, gpu in enumerate(gpus))
-            usage = "".join("echo '%d, %d, %d'\n" % (10 * (i + 1), 1000 * (i + 1), gpu[1]) for i, gpu in enumerate(gpus))
-            text = "#!/bin/sh\ncase \"$*\" in *uuid*)\n%s;;\n*)\n%s;;\nesac\n" % (whole, usage)
-            self._tool(text)
+            self._tool(SMI % "".join("gpu %d '%s' %d\n" % (i, name, memory) for i, (name, memory) in enumerate(gpus)))
         elif shutil.which("nvidia-smi", path="/usr/bin:/bin"):
             self._tool("#!/bin/sh\nexit 9\n")   # this machine's own GPUs are not Kaggle's
 

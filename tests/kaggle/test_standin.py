@@ -382,7 +382,7 @@ def test_stop_leaves_nothing(alice, kaggle):
 def test_the_queue_and_the_machine(kaggle, alice):
     stuck = kaggle.world.accounts["alice"]
     stuck.stuck = True
-    show = "import subprocess\nprint(subprocess.run(['nvidia-smi', '--query-gpu=index,uuid,name'], capture_output=True, text=True).stdout)"
+    show = "import subprocess\nprint(subprocess.run(['nvidia-smi', '--format=csv,noheader,nounits', '--query-gpu=index,uuid,name,memory.total'], capture_output=True, text=True).stdout)"
     alice.push(text=show, machineShape="NvidiaTeslaT4")
     assert alice.status() == "QUEUED"
     stuck.stuck = False
@@ -390,7 +390,7 @@ def test_the_queue_and_the_machine(kaggle, alice):
     def out(version):
         log = json.loads(alice("ListKernelSessionOutput", userName="alice", kernelSlug="pool-worker", versionLabel="v%d" % version)[1]["log"])
         return "".join(e["data"] for e in log if e["stream_name"] == "stdout")
-    assert out(1).count("Tesla T4, 15360") == 2
+    assert out(1) == "0, GPU-0-4f1c, Tesla T4, 15360\n1, GPU-1-4f1c, Tesla T4, 15360\n\n"
     stuck.grant = "NvidiaL4X1"
     alice.push(text=show, machineShape="NvidiaTeslaT4")
     assert alice.ends() == "COMPLETE" and out(2).count("NVIDIA L4") == 1 and "T4" not in out(2)
