@@ -42,8 +42,8 @@
 
 struct quota_ask {
 	int64_t account;
-	const char *provider, *accelerator; /* the accelerator's case does not matter */
-	int64_t max_session_seconds;        /* what the worker's owner allows; 0 = any length */
+	const char *accelerator;     /* its case does not matter */
+	int64_t max_session_seconds; /* what the worker's owner allows; 0 = any length */
 };
 
 /* Strings lie in the arena given. */
@@ -118,5 +118,8 @@ enum err quota_tell(struct db *db, int64_t account, const struct quota_told *ite
  * account, or all (0) that the principal may see, above `after`, `limit` at most. */
 enum err quota_list(struct db *db, const struct principal *p, int64_t account, int64_t after, int64_t limit, struct json *list,
 		    struct error *e) must_check;
+
+/* The figures of one resource, which a notebook shows too, from columns named as in the view quota_now. */
+void quota_put_figures(struct json *j, const struct rows *r, int i);
 
 #endif
