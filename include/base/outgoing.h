@@ -28,6 +28,8 @@ bool outgoing_v4_public(uint32_t a);
 /* Global unicast that is no such network either, nor a name of IPv4 addresses. */
 bool outgoing_v6_public(const struct in6_addr *a);
 bool outgoing_loopback(const struct sockaddr *to);
+/* Whether a URL names this machine: an address of loopback, or localhost. */
+bool outgoing_url_loopback(struct str url);
 /* An address of one of this machine's interfaces. */
 bool outgoing_own(const struct sockaddr *to);
 

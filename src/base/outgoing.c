@@ -102,6 +102,27 @@ bool outgoing_loopback(const struct sockaddr *to)
 	return !memcmp(a.bytes, one, 16) || (begins(a.bytes, mapped, 96) && a.bytes[12] == 127);
 }
 
+bool outgoing_url_loopback(struct str url)
+{
+	struct sockaddr_in four = {.sin_family = AF_INET};
+	struct sockaddr_in6 six = {.sin6_family = AF_INET6};
+	char host[INET6_ADDRSTRLEN + 8];
+	size_t begin = str_starts(url, "https://") ? 8 : str_starts(url, "http://") ? 7 : url.len, len;
+	bool bracket = begin < url.len && url.ptr[begin] == '[';
+
+	begin += bracket;
+	for (len = 0; begin + len < url.len && !strchr(bracket ? "]" : ":/?#", url.ptr[begin + len]);)
+		len++;
+	if (!len || len >= sizeof(host))
+		return false;
+	snprintf(host, sizeof(host), "%.*s", (int)len, url.ptr + begin);
+	if (bracket)
+		return inet_pton(AF_INET6, host, &six.sin6_addr) == 1 && outgoing_loopback((struct sockaddr *)&six);
+	if (inet_pton(AF_INET, host, &four.sin_addr) == 1)
+		return outgoing_loopback((struct sockaddr *)&four);
+	return !strcmp(host, "localhost");
+}
+
 bool outgoing_own(const struct sockaddr *to)
 {
 	struct ifaddrs *all = NULL;

@@ -109,6 +109,21 @@ START_TEST(test_malformed_list)
 }
 END_TEST
 
+static const struct {
+	const char *url;
+	bool here;
+} urls[] = {
+	{"http://127.0.0.1:80/v1", true}, {"https://127.9.9.9", true}, {"http://localhost/", true}, {"http://[::1]:1/x", true},
+	{"http://127.example.org/", false}, {"http://localhost.example.org", false}, {"https://8.8.8.8", false}, {"http://[::2]", false},
+	{"http://", false}, {"", false}, {"ftp://127.0.0.1", false}, {"https://user@127.0.0.1", false}, {"http://[::1", true},
+};
+
+START_TEST(test_url_of_this_machine)
+{
+	ck_assert_msg(outgoing_url_loopback(str_of(urls[_i].url)) == urls[_i].here, "%s", urls[_i].url);
+}
+END_TEST
+
 START_TEST(test_own_addresses)
 {
 	struct ifaddrs *all = NULL;
@@ -135,6 +150,7 @@ int main(void)
 	tcase_add_test(t, test_loopback_where_it_is_allowed);
 	tcase_add_loop_test(t, test_exceptions, 0, ARRAY_LEN(exceptions));
 	tcase_add_loop_test(t, test_malformed_list, 0, ARRAY_LEN(malformed));
+	tcase_add_loop_test(t, test_url_of_this_machine, 0, ARRAY_LEN(urls));
 	tcase_add_test(t, test_own_addresses);
 	suite_add_tcase(s, t);
 	return unit_run(s);
