@@ -32,6 +32,8 @@ static inline void cleanup_json_(struct json **j)
 }
 #define cleanup_json __attribute__((cleanup(cleanup_json_)))
 struct json *json_ref(struct json *j); /* one more owner */
+/* Writes zeroes over every string value in it, which is still to be freed: for documents that held a secret. */
+void json_wipe(struct json *j);
 
 /* ---- reading ---- */
 enum { JSON_DEPTH = 32 };

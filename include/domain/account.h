@@ -12,28 +12,38 @@
 #include "domain/principal.h"
 
 struct account_new {
-	struct str provider, label; /* label STR_NULL = "" */
+	struct str provider, label;      /* label STR_NULL = "" */
+	const struct json *credentials;  /* as sent: see domain/credentials.h; NULL where the provider needs none */
 };
 
-/* For providers that need no credentials.  ERR_INVALID: no such provider, or one that needs
- * them; ERR_CONFLICT: the person has one. */
+/* In a transaction of the caller's, as all that writes here.  ERR_INVALID: no such provider, or
+ * credentials that are not as they must be; ERR_CONFLICT: the person has one, whose id is *ret_id;
+ * ERR_UNAVAILABLE: there is no sealing key yet. */
 enum err account_create(struct db *db, struct arena *a, const struct principal *p, const struct account_new *n,
 			int64_t *ret_id, struct error *e) must_check;
+/* The caller's own account at a provider gets these credentials; it is made where there is none. */
+enum err account_put(struct db *db, struct arena *a, const struct principal *p, const char *provider,
+		     const struct json *credentials, int64_t *ret_id, struct error *e) must_check;
 
 struct account_change {
 	struct str label;               /* STR_NULL = stays */
 	struct str sharing;             /* none, all, named; STR_NULL = stays */
 	const struct json *shared_with; /* array of user ids; NULL = stays */
+	const struct json *credentials; /* in place of the old ones; NULL = stay */
 };
 
 /* ERR_CONFLICT with reason "sharing_not_allowed": the provider's terms, quoted in the message. */
 enum err account_change(struct db *db, struct arena *a, const struct principal *p, int64_t id,
 			const struct account_change *c, struct error *e) must_check;
-/* ERR_CONFLICT while it has notebooks, those deleted within 30 days included. */
+/* Its credentials are gone at once; a row stays for the workers it had.  ERR_CONFLICT while it has
+ * notebooks that are not deleted. */
 enum err account_delete(struct db *db, const struct principal *p, int64_t id, struct error *e) must_check;
+/* Asks its provider soon whether its credentials are good.  ERR_CONFLICT: it has none. */
+enum err account_check(struct db *db, const struct principal *p, int64_t id, struct error *e) must_check;
 
-/* {id, provider, label, ownerId, owner, status, reason, sharing, sharedWith, sharingAllowed,
- * hasCredentials, createdAt, updatedAt}; the caller's. */
+/* {id, provider, label, ownerId, owner, identity, status, reason, checkedAt, sharing, sharedWith, sharingAllowed,
+ * hasCredentials, quotaUrl, createdAt, updatedAt}; the caller's.  status is "unchecked" until the
+ * credentials that it has now were. */
 enum err account_get(struct db *db, const struct principal *p, int64_t id, struct json **ret, struct error *e) must_check;
 /* In order of id, above after; appends to list. */
 enum err account_list(struct db *db, const struct principal *p, int64_t after, int64_t limit, struct json *list,

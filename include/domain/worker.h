@@ -10,6 +10,8 @@
 #ifndef DOMAIN_WORKER_H
 #define DOMAIN_WORKER_H
 
+#include "base/config.h"
+#include "base/json.h"
 #include "db/db.h"
 #include "domain/principal.h"
 
@@ -20,27 +22,32 @@ enum { WORKER_SECONDS_MIN = 60, WORKER_SECONDS_MAX = 31536000 };
  * reason "public_url" while the public URL is not https with a public host.
  * The local provider runs beside us and always can.  `manual` may also be
  * loopback: that provider has no address of its own, the person pastes the
- * line on this very machine.
+ * line on this very machine.  A provider whose own base address is loopback is
+ * a stand-in on this machine and can reach whatever we can.
  */
-enum err worker_reachable(const char *provider, const char *public_url, struct error *e) must_check;
+enum err worker_reachable(const char *provider, const struct config *config, struct error *e) must_check;
 
 struct worker_new {
 	const char *provider;
 	const char *accelerator;
 	const char *title; /* NULL = made up */
 	const char *email; /* NULL = none */
-	int64_t account_id; /* 0 = the one that the provider implies */
+	int64_t account_id; /* 0 = the one that the provider implies, or the person's own there */
+	const struct json *credentials; /* of the person's account there, made or renewed with it; NULL = none */
+	const struct json *inputs;      /* see domain/inputs.h; NULL = none */
 	int64_t max_session_seconds, idle_stop_seconds; /* 0 = none */
 	bool start;
 };
-/* In a transaction of the caller's. */
-enum err worker_create(struct db *db, const struct principal *p, const struct worker_new *n, const char *public_url,
-		       int64_t *id, struct error *e) must_check;
+/* In a transaction of the caller's.  What the provider's rows do not allow is ERR_INVALID at its field
+ * (domain/policy.h); ERR_CONFLICT: unreachable as above, or at "title" a name that another has. */
+enum err worker_create(struct db *db, struct arena *a, const struct principal *p, const struct worker_new *n,
+		       const struct config *config, int64_t *id, struct error *e) must_check;
 
 /* What is to be different; NULL, false and 0 leave things as they are. */
 struct worker_change {
 	int64_t version; /* that it must have */
 	const char *title, *accelerator;
+	const struct json *inputs; /* all of them */
 	const char *desired; /* "running" (a failed one is started anew), "stopped" or "deleted" */
 	bool set_max, set_idle;
 	int64_t max_session_seconds, idle_stop_seconds; /* 0 = none, where set */
@@ -54,7 +61,7 @@ struct worker_changed {
  * ERR_CONFLICT: being deleted, or unreachable as above; ERR_INVALID: the time of a running session may
  * only be lowered (which moves its deadline at once). */
 enum err worker_change(struct db *db, const struct principal *p, int64_t id, const struct worker_change *c,
-		       const char *public_url, struct worker_changed *ret, struct error *e) must_check;
+		       const struct config *config, struct worker_changed *ret, struct error *e) must_check;
 
 struct worker_filter {
 	int64_t above; /* ids above this */

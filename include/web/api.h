@@ -30,8 +30,11 @@ handler tokens_list, tokens_create, tokens_revoke;
 extern const struct field token_create_body[], tokens_query[];
 
 /* api_accounts.c */
-handler accounts_list, accounts_get, accounts_create, accounts_change, accounts_delete;
+handler accounts_list, accounts_get, accounts_create, accounts_change, accounts_delete, accounts_check;
 extern const struct field account_create_body[], account_change_body[];
+
+/* api_policies.c */
+handler policies_list;
 
 /* api_audit.c */
 handler audit_get, decisions_get;

@@ -62,4 +62,9 @@ void schema_limits(const struct field *f, double *min, double *max);
 /* Checks an object; all errors go to f.  lenient ignores unknown members. */
 void schema_check(const struct field *fields, struct json *object, bool lenient, struct arena *a, struct field_errors *f);
 
+/* Whether a document of this shape may hold a secret, at any depth; fields may be NULL. */
+bool schema_has_secret(const struct field *fields);
+/* Whether the member of this name is one, or holds one. */
+bool schema_is_secret(const struct field *fields, const char *name);
+
 #endif

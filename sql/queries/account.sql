@@ -1,31 +1,61 @@
+-- Accounts at providers.  What is sealed is written here and never read.
+
+-- name: account_policy idempotent
+select implicit from provider_policy where provider = $1;
+
 -- name: account_add
--- No row: there is no such provider, or it needs credentials.
-insert into account(owner_id, provider, label)
-select $1, provider, coalesce($3, '') from provider_policy where provider = $2 and implicit returning id;
+-- No row: the person has one.
+insert into account(owner_id, provider, label) values ($1::int, $2, coalesce($3, '')) on conflict do nothing returning id;
+
+-- name: account_own
+-- The person's own at a provider, held until the transaction ends.
+select id from account where owner_id = $1::int and provider = $2 and deleted_at is null order by id limit 1 for update;
+
+-- name: account_hold
+-- The same of any that the principal ($2, $3 sees all) may change.
+select id, owner_id, provider, key_id is not null as has_credentials from account
+where id = $1::bigint and (owner_id = $2::int or $3::boolean) and deleted_at is null for update;
+
+-- name: account_seal
+-- $2 the box, $3 its key, $4 whether it replaces another.  No row: that key is active no more.
+update account a set sealed = $2::bytea, key_id = k.id, sealed_version = a.sealed_version + $4::boolean::int, updated_at = now()
+from sealing_key k
+where a.id = $1::int and a.deleted_at is null and k.id = $3::int and k.state = 'active' and k.purpose = 'credentials' returning a.id;
+
+-- name: account_check_soon
+select account_check_soon($1::int) as at;
 
 -- name: account_set
 -- No row: not this person's.  Sharing is refused by the caller where the policy says so; asked here again.
 update account a
 set label = coalesce($4, label), sharing = coalesce($5, sharing), shared_with = coalesce($6::int[], shared_with), updated_at = now()
 from provider_policy p
-where a.id = $1::bigint and (a.owner_id = $2 or $3) and p.provider = a.provider
+where a.id = $1::bigint and (a.owner_id = $2 or $3) and a.deleted_at is null and p.provider = a.provider
   and (p.sharing_allowed or coalesce($5, 'none') = 'none') returning a.id;
 
 -- name: account_terms idempotent
 select p.sharing_allowed, p.source, p.as_of::text as as_of
-from account a join provider_policy p on p.provider = a.provider where a.id = $1::bigint and (a.owner_id = $2 or $3);
+from account a join provider_policy p on p.provider = a.provider
+where a.id = $1::bigint and (a.owner_id = $2 or $3) and a.deleted_at is null;
 
 -- name: account_users_known
 select count(*) as known from users where id = any($1::int[]);
 
 -- name: account_remove
-delete from account a where a.id = $1::bigint and (a.owner_id = $2 or $3)
-  and not exists (select from worker w where w.account_id = a.id) returning id;
+-- After account_hold: one that never had a worker leaves nothing.
+delete from account a where a.id = $1::int and not exists (select from worker w where w.account_id = a.id) returning id;
+
+-- name: account_retire
+-- After account_hold: one whose workers are all deleted.
+update account a set sealed = null, key_id = null, deleted_at = now(), updated_at = now()
+where a.id = $1::int and not exists (select from worker w where w.account_id = a.id and w.state <> 'deleted') returning id;
 
 -- name: account_list idempotent
 -- One ($4), or those above $5.
-select a.id, a.owner_id, u.name as owner, a.provider, a.label, a.status, a.reason, a.sharing,
+select a.id, a.owner_id, u.name as owner, a.provider, a.label, m.unchecked, a.status, a.reason, a.identity, a.sharing,
   (select json_agg(x::text) from unnest(a.shared_with) x) as shared_with, p.sharing_allowed, a.key_id is not null as has_credentials,
+  (extract(epoch from a.checked_at) * 1000)::bigint as checked_ms,
   (extract(epoch from a.created_at) * 1000)::bigint as created_ms, (extract(epoch from a.updated_at) * 1000)::bigint as updated_ms
 from account a join users u on u.id = a.owner_id join provider_policy p on p.provider = a.provider
-where (a.owner_id = $1 or $2) and ($4::bigint is null or a.id = $4) and a.id > $5::bigint order by a.id limit $3;
+cross join lateral (select a.key_id is not null and a.checked_version is distinct from a.sealed_version as unchecked) m
+where (a.owner_id = $1 or $2) and a.deleted_at is null and ($4::bigint is null or a.id = $4) and a.id > $5::bigint order by a.id limit $3;

@@ -1,8 +1,8 @@
 -- Workers (the REST path calls them notebooks): intent only.  What comes of it the provisioner writes.
 --
 -- $1 principal, $2 sees all (admin), $3 sees the pool (operator and above).  Everyone sees what an
--- account shares with all; an operator sees every worker's state.  Where a worker runs, its notices'
--- address and its agent's log are its owner's.
+-- account shares with all; an operator sees every worker's state.  Where a worker runs and what it is
+-- called there, what it reads, its notices' address and its agent's log are its owner's.
 
 -- name: worker_page idempotent
 -- Workers above id $4, $5 at most; $6 provider or null, $7 state or null.  One worker is the page
@@ -13,6 +13,8 @@ select w.id, w.provider, w.accelerator, w.title, w.state, w.desired, w.reason_co
   s.capabilities #>> '{gpus,0,memoryBytes}' as gpu_memory, s.capabilities #>> '{gpus,0,driver}' as gpu_driver,
   v.utilization, v.memory_used, v.memory_total,
   w.account_id, w.owner_id, u.name as owner_name, m.own, case when m.own then w.email end as email,
+  case when m.own then w.remote_name end as remote_name,
+  case when m.own then '{"datasets": [], "models": [], "competitions": [], "kernels": []}'::jsonb || w.inputs end as inputs,
   w.max_session_seconds, w.idle_stop_seconds, w.version, w.created_at,
   s.id as session_id, s.state as session_state, s.started_at, s.deadline,
   greatest(0, date_part('epoch', now() - s.started_at)) as runtime_seconds, v.last_heartbeat, s.agent, s.slots,
@@ -34,22 +36,20 @@ where w.state <> 'deleted' and w.id > $4::int
 order by w.id
 limit $5::int;
 
--- name: worker_policy idempotent
-select implicit from provider_policy where provider = $1;
-
 -- name: worker_account_lock
 -- Until the transaction ends: one process at a time makes the account that a provider implies.
 select pg_advisory_xact_lock(hashtext('gpupool.account'), hashtext($1));
 
--- name: worker_account_find idempotent
+-- name: worker_account_find
 -- The account of provider $1 for the principal $2, $3: the one named $4; else, where the provider
--- implies one, that of the whole installation (local) or his own.
+-- implies one, that of the whole installation (local) or his own.  Nobody deletes it before the
+-- transaction ends.
 select id from account
-where provider = $1 and case
+where provider = $1 and deleted_at is null and case
     when $4::int is not null then id = $4 and (owner_id = $2::int or $3::boolean)
     when provider = 'local' then true
     else owner_id = $2 end
-order by id limit 1;
+order by id limit 1 for share;
 
 -- name: worker_account_make
 -- The implied account.  The installation's own belongs to its first administrator and is for all.
@@ -60,11 +60,17 @@ returning id;
 
 -- name: worker_create
 -- $1 owner, $2 account, $3 provider, $4 title or null, $5 accelerator, $6 e-mail, $7 desired,
--- $8 seconds a session, $9 idle seconds; with the operation that starts it.
-with w as (
-  insert into worker(owner_id, account_id, provider, title, accelerator, email, desired, max_session_seconds, idle_stop_seconds)
-  values ($1, $2, $3, coalesce($4, initcap($3) || ' ' || (select count(*) + 1 from worker where owner_id = $1 and provider = $3)),
-    $5, $6, $7, $8, $9)
+-- $8 seconds a session, $9 idle seconds, $10 its name at the provider or null, $11 inputs; with the
+-- operation that starts it.  One whose account waits for its owner waits for that from the beginning.
+with a as (
+  select $7 = 'running' and status = 'needs_human' and checked_version = sealed_version as waits, reason from account where id = $2::int),
+w as (
+  insert into worker(owner_id, account_id, provider, title, accelerator, email, desired, max_session_seconds, idle_stop_seconds,
+    remote_name, inputs, state, reason_code, reason)
+  select $1, $2, $3, coalesce($4, initcap($3) || ' ' || (select count(*) + 1 from worker where owner_id = $1 and provider = $3)),
+    $5, $6, $7, $8, $9, $10, coalesce($11::jsonb, '{}'), case when a.waits then 'needs_human' else 'stopped' end,
+    case when a.waits then 'account' end, case when a.waits then 'Its account needs its owner: ' || coalesce(a.reason, 'see the accounts page.') end
+  from a
   returning id, owner_id, provider, desired, generation),
 op as (
   insert into operation(worker_id, provider, kind, generation)
@@ -76,7 +82,7 @@ select id from w;
 
 -- name: worker_change
 -- $1, $2 principal; $3 worker; $4 the version that it must have, or null.  Null keeps: $5 title,
--- $6 accelerator, $7 desired.  $8 says that $9 (seconds a session) is given, $10 that $11 (idle
+-- $6 accelerator, $7 desired, $12 inputs.  $8 says that $9 (seconds a session) is given, $10 that $11 (idle
 -- seconds) is: null is a value of theirs.  Desired "running" starts a failed worker anew.
 -- No row: not there or another's.  `done` false: nothing to do, or the row says why not: its version,
 -- desired = deleted, or a running session whose time may only be lowered (`longer`).
@@ -87,13 +93,13 @@ with w as materialized (
   where w.id = $3::int and (w.owner_id = $1::int or $2::boolean) and w.state <> 'deleted'
   for update of w),
 new as (
-  update worker t set title = coalesce($5, t.title), accelerator = coalesce($6, t.accelerator), desired = coalesce($7, t.desired),
+  update worker t set title = coalesce($5, t.title), accelerator = coalesce($6, t.accelerator), inputs = coalesce($12::jsonb, t.inputs), desired = coalesce($7, t.desired),
     generation = t.generation + w.turned::int, version = t.version + 1, updated_at = now(),
     max_session_seconds = case when $8 then $9 else t.max_session_seconds end,
     idle_stop_seconds = case when $10::boolean then $11::int else t.idle_stop_seconds end
   from w
   where t.id = w.id and w.desired <> 'deleted' and ($4::int is null or w.version = $4) and not w.longer
-    and (w.turned or $8 or $10 or coalesce($5, $6) is not null)
+    and (w.turned or $8 or $10 or coalesce($5, $6, $12) is not null)
   returning t.id, t.owner_id, t.provider, t.desired, t.generation, t.version, w.turned),
 op as (
   insert into operation(worker_id, provider, kind, generation)

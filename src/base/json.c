@@ -133,6 +133,20 @@ struct str json_as_str(const struct json *j)
 	return (struct str){json_object_get_string(node(j)), (size_t)json_object_get_string_len(node(j))};
 }
 
+/* json-c has no call for it, and hands out its own bytes. */
+void json_wipe(struct json *j)
+{
+	struct str s = json_as_str(j);
+
+	if (s.len)
+		explicit_bzero((char *)s.ptr, s.len);
+	for (size_t i = 0; json_type_of(j) == JSON_ARRAY && i < json_len(j); i++)
+		json_wipe(json_at(j, i));
+	if (json_type_of(j) == JSON_OBJECT)
+		for (struct json_iter it = json_iter(j); json_next(&it);)
+			json_wipe(it.value);
+}
+
 int64_t json_as_i64(const struct json *j, int64_t other)
 {
 	return json_type_of(j) == JSON_INT ? json_object_get_int64(node(j)) : other;

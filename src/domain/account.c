@@ -1,27 +1,139 @@
 /* account - accounts at providers.  See domain/account.h. */
 #include "domain/account.h"
 
+#include <stdio.h>
+
+#include "domain/credentials.h"
 #include "domain/rowjson.h"
+#include "domain/sealed.h"
 
 static enum err not_there(struct error *e)
 {
 	return error_set(e, ERR_NOT_FOUND, "There is no account of this id.");
 }
 
+/* ---- credentials ------------------------------------------------------------------ */
+
+/* Seals them for an account that the transaction holds. */
+static enum err store(struct db *db, struct arena *a, const struct sealed_account *of, const struct secret *text, bool replace,
+		      struct error *e)
+{
+	cleanup_rows struct rows rows = {0};
+	struct sealed sealed;
+	enum err err = sealed_make_credentials(db, a, of, (struct str){text->ptr, text->len}, &sealed, e);
+
+	if (!err)
+		err = db_run(db, STMT_ACCOUNT_SEAL,
+			     ARGS(arg_i64(of->id), arg_bytes(sealed.box.ptr, sealed.box.len), arg_i64(sealed.key_id), arg_bool(replace)), &rows, e);
+	if (!err && !rows_count(&rows))
+		return error_set(e, ERR_UNAVAILABLE, "The sealing key changed at this moment; try again.");
+	return err ? err : db_run(db, STMT_ACCOUNT_CHECK_SOON, ARGS(arg_i64(of->id)), NULL, e);
+}
+
+/* ---- making one ------------------------------------------------------------------- */
+
+static enum err read_policy(struct db *db, const char *provider, bool *implicit, struct error *e)
+{
+	cleanup_rows struct rows rows = {0};
+	enum err err = db_run(db, STMT_ACCOUNT_POLICY, ARGS(arg_cstr(provider)), &rows, e);
+
+	if (!err && !rows_count(&rows))
+		return error_field(e, ERR_INVALID, "provider", "is not known here");
+	*implicit = !err && row_bool(&rows, 0, "implicit");
+	return err;
+}
+
+/* Its owner's at this provider; 0 = there is none. */
+static enum err find_own(struct db *db, const struct principal *p, const char *provider, int64_t *ret, struct error *e)
+{
+	cleanup_rows struct rows rows = {0};
+	enum err err = db_run(db, STMT_ACCOUNT_OWN, ARGS(arg_i64(p->user_id), arg_cstr(provider)), &rows, e);
+
+	*ret = !err && rows_count(&rows) ? row_i64(&rows, 0, "id") : 0;
+	return err;
+}
+
+/* ERR_CONFLICT: there is one, and *id is its id. */
+static enum err add(struct db *db, const struct principal *p, const char *provider, struct arg label, int64_t *id, struct error *e)
+{
+	cleanup_rows struct rows rows = {0};
+	enum err err = db_run(db, STMT_ACCOUNT_ADD, ARGS(arg_i64(p->user_id), arg_cstr(provider), label), &rows, e);
+
+	if (err)
+		return err;
+	if (rows_count(&rows)) {
+		*id = row_i64(&rows, 0, "id");
+		return OK;
+	}
+	err = find_own(db, p, provider, id, e);
+	if (err)
+		return err;
+	error_field(e, ERR_CONFLICT, "provider", "You have an account of this provider.");
+	if (e)
+		e->reason = "account_exists";
+	return ERR_CONFLICT;
+}
+
 enum err account_create(struct db *db, struct arena *a, const struct principal *p, const struct account_new *n,
 			int64_t *ret_id, struct error *e)
 {
-	cleanup_rows struct rows rows = {0};
-	enum err err = db_run(db, STMT_ACCOUNT_ADD,
-			      ARGS(arg_i64(p->user_id), arg_str(a, n->provider), arg_str(a, n->label)), &rows, e);
+	struct sealed_account of = {.owner = p->user_id, .provider = arena_strndup(a, n->provider.ptr, n->provider.len)};
+	cleanup_secret struct secret text = {0};
+	bool implicit;
+	enum err err;
 
-	if (err == ERR_CONFLICT)
-		return error_field(e, err, "provider", "You have an account of this provider.");
-	if (!err && !rows_count(&rows))
-		return error_field(e, ERR_INVALID, "provider", "is not known here");
+	*ret_id = 0;
+	if (!of.provider)
+		return error_set(e, ERR_TOO_LARGE, "The request is too large.");
+	err = read_policy(db, of.provider, &implicit, e);
+	if (!err && (!implicit || n->credentials))
+		err = credentials_read(of.provider, n->credentials, &text, e);
 	if (!err)
-		*ret_id = row_i64(&rows, 0, "id");
-	return err;
+		err = add(db, p, of.provider, arg_str(a, n->label), ret_id, e);
+	if (err || implicit)
+		return err;
+	of.id = *ret_id;
+	return store(db, a, &of, &text, false, e);
+}
+
+enum err account_put(struct db *db, struct arena *a, const struct principal *p, const char *provider,
+		     const struct json *credentials, int64_t *ret_id, struct error *e)
+{
+	struct account_new n = {.provider = str_of(provider), .credentials = credentials};
+	struct sealed_account of = {.owner = p->user_id, .provider = provider};
+	cleanup_secret struct secret text = {0};
+	enum err err = find_own(db, p, provider, ret_id, e);
+
+	if (err)
+		return err;
+	if (!*ret_id)
+		return account_create(db, a, p, &n, ret_id, e);
+	of.id = *ret_id;
+	err = credentials_read(provider, credentials, &text, e);
+	return err ? err : store(db, a, &of, &text, true, e);
+}
+
+/* ---- changing one ----------------------------------------------------------------- */
+
+static enum err hold(struct db *db, const struct principal *p, int64_t id, struct rows *ret, struct error *e)
+{
+	enum err err = db_run(db, STMT_ACCOUNT_HOLD, ARGS(arg_i64(id), arg_i64(p->user_id), arg_bool(principal_sees_all(p))), ret, e);
+
+	return err || rows_count(ret) ? err : not_there(e);
+}
+
+static enum err replace(struct db *db, struct arena *a, const struct principal *p, int64_t id, const struct json *sent, struct error *e)
+{
+	cleanup_secret struct secret text = {0};
+	cleanup_rows struct rows rows = {0};
+	struct sealed_account of;
+	enum err err = hold(db, p, id, &rows, e);
+
+	if (err)
+		return err;
+	of = (struct sealed_account){id, row_i64(&rows, 0, "owner_id"), row_cstr(&rows, 0, "provider")};
+	err = credentials_read(of.provider, sent, &text, e);
+	return err ? err : store(db, a, &of, &text, row_bool(&rows, 0, "has_credentials"), e);
 }
 
 /* The users as an array argument; each must exist. */
@@ -78,6 +190,8 @@ enum err account_change(struct db *db, struct arena *a, const struct principal *
 
 	if (!err && c->shared_with)
 		err = shared_array(db, c->shared_with, &users, e);
+	if (!err && c->credentials)
+		err = replace(db, a, p, id, c->credentials, e);
 	if (err)
 		return err;
 	err = db_run(db, STMT_ACCOUNT_SET,
@@ -90,20 +204,41 @@ enum err account_change(struct db *db, struct arena *a, const struct principal *
 enum err account_delete(struct db *db, const struct principal *p, int64_t id, struct error *e)
 {
 	cleanup_rows struct rows rows = {0};
-	cleanup_json struct json *found = NULL;
-	enum err err = account_get(db, p, id, &found, e);
+	enum err err = hold(db, p, id, &rows, e);
 
 	if (!err)
-		err = db_run(db, STMT_ACCOUNT_REMOVE,
-			     ARGS(arg_i64(id), arg_i64(p->user_id), arg_bool(principal_sees_all(p))), &rows, e);
+		err = db_run(db, STMT_ACCOUNT_REMOVE, ARGS(arg_i64(id)), &rows, e);
+	if (err || rows_count(&rows))
+		return err;
+	err = db_run(db, STMT_ACCOUNT_RETIRE, ARGS(arg_i64(id)), &rows, e);
 	if (!err && !rows_count(&rows))
-		return error_set(e, ERR_CONFLICT,
-				 "It has notebooks; delete them first (a deleted one counts for 30 days).");
+		return error_set(e, ERR_CONFLICT, "It has notebooks; delete them first.");
 	return err;
+}
+
+enum err account_check(struct db *db, const struct principal *p, int64_t id, struct error *e)
+{
+	cleanup_rows struct rows rows = {0};
+	enum err err = hold(db, p, id, &rows, e);
+
+	if (!err && !row_bool(&rows, 0, "has_credentials"))
+		return error_set(e, ERR_CONFLICT, "It has no credentials that could be checked.");
+	return err ? err : db_run(db, STMT_ACCOUNT_CHECK_SOON, ARGS(arg_i64(id)), NULL, e);
+}
+
+/* ---- seeing them ------------------------------------------------------------------ */
+
+static void put_quota_url(struct json *j, int64_t id)
+{
+	char url[64];
+
+	snprintf(url, sizeof(url), "/api/gpu/quota?accountId=%lld", (long long)id);
+	json_put_cstr(j, "quotaUrl", url);
 }
 
 static struct json *account_json(const struct rows *rows, int i)
 {
+	bool unchecked = row_bool(rows, i, "unchecked");
 	struct json *j = json_object();
 
 	rowjson_id(j, "id", rows, i, "id");
@@ -111,12 +246,15 @@ static struct json *account_json(const struct rows *rows, int i)
 	json_put_str(j, "label", row_str(rows, i, "label"));
 	rowjson_id(j, "ownerId", rows, i, "owner_id");
 	json_put_str(j, "owner", row_str(rows, i, "owner"));
-	json_put_str(j, "status", row_str(rows, i, "status"));
-	json_put_str(j, "reason", row_str(rows, i, "reason"));
+	json_put_str(j, "identity", row_str(rows, i, "identity"));
+	json_put_str(j, "status", unchecked ? STR("unchecked") : row_str(rows, i, "status"));
+	json_put_str(j, "reason", unchecked ? STR_NULL : row_str(rows, i, "reason"));
+	rowjson_time(j, "checkedAt", rows, i, "checked_ms");
 	json_put_str(j, "sharing", row_str(rows, i, "sharing"));
 	json_put_raw(j, "sharedWith", row_null(rows, i, "shared_with") ? STR("[]") : row_str(rows, i, "shared_with"));
 	json_put_bool(j, "sharingAllowed", row_bool(rows, i, "sharing_allowed"));
 	json_put_bool(j, "hasCredentials", row_bool(rows, i, "has_credentials"));
+	put_quota_url(j, row_i64(rows, i, "id"));
 	rowjson_time(j, "createdAt", rows, i, "created_ms");
 	rowjson_time(j, "updatedAt", rows, i, "updated_ms");
 	return j;

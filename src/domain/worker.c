@@ -5,6 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "domain/account.h"
+#include "domain/inputs.h"
+#include "domain/policy.h"
+#include "domain/remote_name.h"
+
 #include "base/outgoing.h"
 
 /* ---- can it reach us? ----------------------------------------------------- */
@@ -73,14 +78,23 @@ static bool host_public(const char *host)
 	return strchr(host, '.') != NULL;
 }
 
-enum err worker_reachable(const char *provider, const char *public_url, struct error *e)
+/* A stand-in's. */
+static bool base_is_loopback(const char *provider, const struct config *config)
 {
 	char host[256];
 	bool https;
 
-	if (!strcmp(provider, "local"))
+	return !strcmp(provider, "kaggle") && config->kaggle_url && host_of(config->kaggle_url, host, &https) && host_loopback(host);
+}
+
+enum err worker_reachable(const char *provider, const struct config *config, struct error *e)
+{
+	char host[256];
+	bool https;
+
+	if (!strcmp(provider, "local") || base_is_loopback(provider, config))
 		return OK;
-	if (host_of(public_url, host, &https)) {
+	if (host_of(config->public_url, host, &https)) {
 		if (https && host_public(host))
 			return OK;
 		if (!strcmp(provider, "manual") && host_loopback(host))
@@ -125,44 +139,84 @@ static enum err make_account(struct db *db, const struct principal *p, const str
 	return err;
 }
 
-static enum err account_of(struct db *db, const struct principal *p, const struct worker_new *n, int64_t *ret, struct error *e)
+static enum err account_of(struct db *db, struct arena *a, const struct principal *p, const struct worker_new *n,
+			   const struct policy_grant *policy, int64_t *ret, struct error *e)
 {
-	cleanup_rows struct rows policy = {0};
-	enum err err = db_run(db, STMT_WORKER_POLICY, ARGS(arg_cstr(n->provider)), &policy, e);
+	enum err err;
 
-	if (err)
-		return err;
-	if (!rows_count(&policy))
-		return error_field(e, ERR_INVALID, "provider", "This server knows no provider of this name.");
+	if (n->credentials && policy->implicit)
+		return error_field(e, ERR_INVALID, "credentials", "This provider takes no credentials.");
+	if (n->credentials && n->account_id)
+		return error_field(e, ERR_INVALID, "credentials", "are those of your own account; give them or accountId, not both");
+	if (n->credentials)
+		return account_put(db, a, p, n->provider, n->credentials, ret, e);
 	err = find_account(db, p, n, ret, e);
 	if (err || *ret)
 		return err;
 	if (n->account_id)
 		return error_field(e, ERR_INVALID, "accountId", "You have no such account at this provider.");
-	if (!row_bool(&policy, 0, "implicit"))
-		return error_field(e, ERR_INVALID, "accountId", "Name the account that is to be used.");
+	if (!policy->implicit)
+		return error_field(e, ERR_INVALID, "accountId", "You have no account at this provider yet: add one, or send its credentials.");
 	return make_account(db, p, n, ret, e);
 }
 
-enum err worker_create(struct db *db, const struct principal *p, const struct worker_new *n, const char *public_url,
-		       int64_t *id, struct error *e)
+static enum err read_inputs(const struct policy_grant *policy, const struct json *sent, struct buf *ret, struct error *e)
+{
+	if (sent && !policy->named && json_len(sent))
+		return error_field(e, ERR_INVALID, "inputs", "This provider has nothing that could be named here.");
+	return sent && policy->named ? inputs_read(sent, ret, e) : OK;
+}
+
+static struct arg arg_inputs(const struct buf *inputs)
+{
+	return inputs->len ? arg_buf(inputs) : arg_null();
+}
+
+static enum err make_name(const struct policy_grant *policy, const char *title, char name[REMOTE_NAME_SIZE], struct error *e)
+{
+	name[0] = '\0';
+	if (policy->named && !remote_name_make(title, name))
+		return error_field(e, ERR_INVALID, "title", "must hold a letter or digit that can be in an address: a to z, 0 to 9");
+	return OK;
+}
+
+static enum err insert(struct db *db, const struct principal *p, const struct worker_new *n, const struct policy_grant *policy,
+		       int64_t account, const struct buf *inputs, const char *name, int64_t *id, struct error *e)
 {
 	cleanup_rows struct rows rows = {0};
-	int64_t account;
-	enum err err = account_of(db, p, n, &account, e);
+	enum err err = db_run(db, STMT_WORKER_CREATE,
+			      ARGS(arg_i64(p->user_id), arg_i64(account), arg_cstr(n->provider), arg_cstr(n->title),
+				   arg_cstr(policy->accelerator), arg_cstr(n->email), arg_cstr(n->start ? "running" : "stopped"),
+				   arg_opt_i64(n->max_session_seconds, n->max_session_seconds),
+				   arg_opt_i64(n->idle_stop_seconds, n->idle_stop_seconds), arg_cstr(name[0] ? name : NULL), arg_inputs(inputs)),
+			      &rows, e);
 
-	if (!err)
-		err = worker_reachable(n->provider, public_url, e);
-	if (err)
-		return err;
-	err = db_run(db, STMT_WORKER_CREATE,
-		     ARGS(arg_i64(p->user_id), arg_i64(account), arg_cstr(n->provider), arg_cstr(n->title), arg_cstr(n->accelerator),
-			  arg_cstr(n->email), arg_cstr(n->start ? "running" : "stopped"),
-			  arg_opt_i64(n->max_session_seconds, n->max_session_seconds), arg_opt_i64(n->idle_stop_seconds, n->idle_stop_seconds)),
-		     &rows, e);
+	if (err == ERR_CONFLICT && !strcmp(db_constraint(db), "worker_remote_name"))
+		return error_field(e, ERR_CONFLICT, "title", "Another notebook of this account is called %s there; choose another title.", name);
 	if (!err)
 		*id = row_i64(&rows, 0, "id");
 	return err;
+}
+
+enum err worker_create(struct db *db, struct arena *a, const struct principal *p, const struct worker_new *n,
+		       const struct config *config, int64_t *id, struct error *e)
+{
+	const struct policy_ask ask = {n->provider, n->accelerator, n->max_session_seconds, .check_accelerator = true};
+	cleanup_buf struct buf inputs = BUF_INIT(64 << 10);
+	char name[REMOTE_NAME_SIZE];
+	struct policy_grant policy;
+	int64_t account;
+	enum err err = policy_check(db, &ask, &policy, e);
+
+	if (!err)
+		err = make_name(&policy, n->title, name, e);
+	if (!err)
+		err = read_inputs(&policy, n->inputs, &inputs, e);
+	if (!err)
+		err = account_of(db, a, p, n, &policy, &account, e);
+	if (!err)
+		err = worker_reachable(n->provider, config, e);
+	return err ? err : insert(db, p, n, &policy, account, &inputs, name, id, e);
 }
 
 /* ---- see ------------------------------------------------------------------ */
@@ -228,33 +282,47 @@ static enum err why_not(const struct rows *r, const struct worker_change *c, str
 	return OK;
 }
 
-static enum err check_start(struct db *db, const struct principal *p, int64_t id, const char *public_url, struct error *e)
+/* What its provider's rows say to it; *accelerator becomes the provider's spelling. */
+static enum err check_change(struct db *db, const struct principal *p, int64_t id, const struct worker_change *c,
+			     const struct config *config, struct policy_grant *policy, struct buf *inputs, struct error *e)
 {
 	cleanup_rows struct rows rows = {0};
+	struct policy_ask ask = {.max_session_seconds = c->set_max ? c->max_session_seconds : 0, .check_accelerator = c->accelerator};
 	enum err err = worker_get(db, p, id, &rows, e);
 
+	if (!err && !row_bool(&rows, 0, "own"))
+		err = no_such_worker(e);
 	if (err)
 		return err;
-	return row_bool(&rows, 0, "own") ? worker_reachable(row_cstr(&rows, 0, "provider"), public_url, e) : no_such_worker(e);
+	ask.provider = row_cstr(&rows, 0, "provider");
+	ask.accelerator = c->accelerator ? c->accelerator : row_cstr(&rows, 0, "accelerator");
+	if (c->desired && !strcmp(c->desired, "running"))
+		err = worker_reachable(ask.provider, config, e);
+	if (!err)
+		err = policy_check(db, &ask, policy, e);
+	return err ? err : read_inputs(policy, c->inputs, inputs, e);
 }
 
 enum err worker_change(struct db *db, const struct principal *p, int64_t id, const struct worker_change *c,
-		       const char *public_url, struct worker_changed *ret, struct error *e)
+		       const struct config *config, struct worker_changed *ret, struct error *e)
 {
 	cleanup_rows struct rows rows = {0};
+	cleanup_buf struct buf inputs = BUF_INIT(64 << 10);
+	struct policy_grant policy = {0};
+	bool starts = c->desired && !strcmp(c->desired, "running");
 	enum err err = id_possible(id) ? OK : no_such_worker(e);
 
-	if (!err && c->desired && !strcmp(c->desired, "running"))
-		err = check_start(db, p, id, public_url, e);
+	if (!err && (starts || c->accelerator || c->set_max || c->inputs))
+		err = check_change(db, p, id, c, config, &policy, &inputs, e);
 	if (!err && c->set_max && c->max_session_seconds)
 		err = db_run(db, STMT_WORKER_SHORTEN, ARGS(arg_i64(p->user_id), arg_all(p), arg_i64(id), arg_i64(c->max_session_seconds)), NULL, e);
 	if (err)
 		return err;
 	err = db_run(db, STMT_WORKER_CHANGE,
 		     ARGS(arg_i64(p->user_id), arg_all(p), arg_i64(id), arg_opt_i64(c->version, c->version), arg_cstr(c->title),
-			  arg_cstr(c->accelerator), arg_cstr(c->desired), arg_bool(c->set_max),
+			  arg_cstr(c->accelerator ? policy.accelerator : NULL), arg_cstr(c->desired), arg_bool(c->set_max),
 			  arg_opt_i64(c->max_session_seconds, c->max_session_seconds), arg_bool(c->set_idle),
-			  arg_opt_i64(c->idle_stop_seconds, c->idle_stop_seconds)),
+			  arg_opt_i64(c->idle_stop_seconds, c->idle_stop_seconds), arg_inputs(&inputs)),
 		     &rows, e);
 	if (err)
 		return err;

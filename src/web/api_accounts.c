@@ -1,30 +1,40 @@
 /* api_accounts - accounts at providers. */
 #include "domain/account.h"
 #include "web/api.h"
+
+#include <string.h>
+
 #include "web/paging.h"
+#include "web/wake.h"
 
 static const char *const sharing_choices[] = {"none", "all", "named", NULL};
 
 const struct field account_create_body[] = {
-	{"provider", FIELD_STRING, FIELD_REQUIRED, 1, 40, .doc = "local or manual."},
+	{"provider", FIELD_STRING, FIELD_REQUIRED, 1, 40, .doc = "Of GET /api/gpu/policies."},
 	{"label", FIELD_STRING, 0, 0, 100, .doc = "For people."},
+	{"credentials", FIELD_ANY, FIELD_SECRET,
+	 .doc = "Kaggle: {username, key}, {token}, or the text of a kaggle.json or of a token. Sealed at once and never shown."},
 	{0},
 };
 
 const struct field account_change_body[] = {
 	{"label", FIELD_STRING, 0, 0, 100, .doc = "For people."},
+	{"credentials", FIELD_ANY, FIELD_SECRET, .doc = "In place of those that it has, and of the same shapes."},
 	{"sharing", FIELD_ENUM, 0, .choices = sharing_choices, .doc = "Whose jobs may run on it besides the owner's."},
 	{"sharedWith", FIELD_STRINGS, 0, 0, 500, .item_max = 12, .doc = "User ids, for sharing = named."},
 	{0},
 };
 
-static enum err answer(struct ctx *ctx, struct request *req, struct response *res, int status, int64_t id, struct error *e)
+/* ask: the provisioner is to look at it now. */
+static enum err answer(struct ctx *ctx, struct request *req, struct response *res, int status, int64_t id, bool ask, struct error *e)
 {
 	struct json *account;
 	enum err err = account_get(ctx->db, &req->principal, id, &account, e);
 
 	if (err)
 		return err;
+	if (ask)
+		wake(ctx, "gpupool_operations", json_cstr(account, "provider"));
 	response_object(res, "account %lld", (long long)id);
 	response_json(res, status, account);
 	return OK;
@@ -48,16 +58,32 @@ enum err accounts_get(struct ctx *ctx, struct request *req, struct response *res
 	int64_t id;
 	enum err err = request_capture_id(req, "id", &id, e);
 
-	return err ? err : answer(ctx, req, res, 200, id, e);
+	return err ? err : answer(ctx, req, res, 200, id, false, e);
+}
+
+/* What was sent without what is secret, for the audit trail; the caller's. */
+static struct json *shown(const struct json *sent)
+{
+	struct json *j = json_object();
+
+	for (struct json_iter it = json_iter(sent); json_next(&it);)
+		json_put(j, it.key, strcmp(it.key, "credentials") ? json_ref(it.value) : json_new_str(STR("set")));
+	return j;
 }
 
 enum err accounts_create(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
 {
-	struct account_new n = {.provider = json_str(req->json, "provider"), .label = json_str(req->json, "label")};
+	struct account_new n = {
+		.provider = json_str(req->json, "provider"),
+		.label = json_str(req->json, "label"),
+		.credentials = json_get(req->json, "credentials"),
+	};
 	int64_t id;
 	enum err err = account_create(ctx->db, ctx->arena, &req->principal, &n, &id, e);
 
-	return err ? err : answer(ctx, req, res, 201, id, e);
+	if (err == ERR_CONFLICT && id)
+		request_problem(req, "accountId", json_new_str(str_of(arena_printf(req->arena, "%lld", (long long)id))));
+	return err ? err : answer(ctx, req, res, 201, id, n.credentials, e);
 }
 
 enum err accounts_change(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
@@ -66,6 +92,7 @@ enum err accounts_change(struct ctx *ctx, struct request *req, struct response *
 		.label = json_str(req->json, "label"),
 		.sharing = json_str(req->json, "sharing"),
 		.shared_with = json_get(req->json, "sharedWith"),
+		.credentials = json_get(req->json, "credentials"),
 	};
 	int64_t id;
 	enum err err = request_capture_id(req, "id", &id, e);
@@ -74,8 +101,18 @@ enum err accounts_change(struct ctx *ctx, struct request *req, struct response *
 		err = account_change(ctx->db, ctx->arena, &req->principal, id, &c, e);
 	if (err)
 		return err;
-	res->audit = json_ref(req->json);
-	return answer(ctx, req, res, 200, id, e);
+	res->audit = shown(req->json);
+	return answer(ctx, req, res, 200, id, c.credentials, e);
+}
+
+enum err accounts_check(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
+{
+	int64_t id;
+	enum err err = request_capture_id(req, "id", &id, e);
+
+	if (!err)
+		err = account_check(ctx->db, &req->principal, id, e);
+	return err ? err : answer(ctx, req, res, 202, id, true, e);
 }
 
 enum err accounts_delete(struct ctx *ctx, struct request *req, struct response *res, struct error *e)

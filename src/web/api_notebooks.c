@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/crypto.h"
+#include "domain/inputs.h"
 #include "domain/lane.h"
 #include "domain/worker.h"
 #include "web/model.h"
@@ -18,15 +19,25 @@ static const char *const states[] = {"stopped", "starting", "waiting",	"healthy"
 				     "draining", "stopping", "failed", "needs_human", NULL};
 static const char *const desired_states[] = {"running", "stopped", NULL};
 
+#define NAMES_FIELD(name, text) {name, FIELD_STRINGS, 0, 0, INPUTS_MOST, .item_max = INPUT_NAME_MOST, .doc = text}
+static const struct field inputs_fields[] = {
+	NAMES_FIELD("datasets", "owner/name"),
+	NAMES_FIELD("models", "owner/model/framework/variation, or with a version behind it"),
+	NAMES_FIELD("competitions", "The competition's name as in its address."),
+	NAMES_FIELD("kernels", "owner/name"),
+	{0},
+};
+
 const struct field notebook_create_body[] = {
-	{"provider", FIELD_STRING, FIELD_REQUIRED, .min = 1, .max = 31, .doc = "Where it runs: local, manual, …"},
-	{"accelerator", FIELD_STRING, FIELD_REQUIRED, .min = 1, .max = 64, .doc = "cpu, gpu, tpu or a name."},
-	{"title", FIELD_STRING, 0, .min = 1, .max = 100, .doc = "For people; made up when absent."},
-	{"accountId", FIELD_ID, 0, .doc = "Whose hours it uses; a provider may imply one."},
-	{"credentials", FIELD_OBJECT, FIELD_SECRET, .doc = "Of an account to be made, where the provider has such."},
+	{"provider", FIELD_STRING, FIELD_REQUIRED, .min = 1, .max = 31, .doc = "Where it runs: local, manual, kaggle."},
+	{"accelerator", FIELD_STRING, FIELD_REQUIRED, .min = 1, .max = 64, .doc = "cpu, gpu, tpu or a name of GET /api/gpu/policies."},
+	{"title", FIELD_STRING, 0, .min = 1, .max = 100, .doc = "For people; made up when absent. At Kaggle its name is made from it."},
+	{"accountId", FIELD_ID, 0, .doc = "Whose hours it uses; when absent, one's own at this provider."},
+	{"credentials", FIELD_ANY, FIELD_SECRET, .doc = "As of POST /api/gpu/accounts: one's own account is made with them, or gets them."},
+	{"inputs", FIELD_OBJECT, 0, .nested = inputs_fields, .doc = "What it is given to read there."},
 	{"email", FIELD_STRING, 0, .min = 3, .max = 254, .doc = "Where its notices go."},
 	{"autoStart", FIELD_BOOL, 0, .doc = "Default true."},
-	{"maxSessionSeconds", FIELD_INT, 0, .min = WORKER_SECONDS_MIN, .max = WORKER_SECONDS_MAX, .doc = "Unlimited when absent."},
+	{"maxSessionSeconds", FIELD_INT, 0, .min = WORKER_SECONDS_MIN, .max = WORKER_SECONDS_MAX, .doc = "As long as the provider allows when absent."},
 	{"idleStopSeconds", FIELD_INT, 0, .min = WORKER_SECONDS_MIN, .max = WORKER_SECONDS_MAX, .doc = "Never when absent."},
 	{0},
 };
@@ -34,6 +45,7 @@ const struct field notebook_create_body[] = {
 const struct field notebook_change_body[] = {
 	{"title", FIELD_STRING, 0, .min = 1, .max = 100},
 	{"accelerator", FIELD_STRING, 0, .min = 1, .max = 64, .doc = "From the next session on."},
+	{"inputs", FIELD_OBJECT, 0, .nested = inputs_fields, .doc = "All of them, from the next session on."},
 	{"desiredState", FIELD_ENUM, 0, .choices = desired_states},
 	{"maxSessionSeconds", FIELD_INT, FIELD_NULLABLE, .min = WORKER_SECONDS_MIN, .max = WORKER_SECONDS_MAX,
 	 .doc = "Of a running session it can only be lowered; null = unlimited."},
@@ -166,6 +178,8 @@ enum err notebook_create(struct ctx *ctx, struct request *req, struct response *
 		.provider = json_cstr(j, "provider"),
 		.title = json_cstr(j, "title"),
 		.email = json_cstr(j, "email"),
+		.credentials = json_get(j, "credentials"),
+		.inputs = json_get(j, "inputs"),
 		.start = json_bool(j, "autoStart", true),
 		.max_session_seconds = json_i64(j, "maxSessionSeconds", 0),
 		.idle_stop_seconds = json_i64(j, "idleStopSeconds", 0),
@@ -178,11 +192,9 @@ enum err notebook_create(struct ctx *ctx, struct request *req, struct response *
 		return ERR_INVALID;
 	if (n.email && !email_plausible(json_str(j, "email")))
 		return error_field(e, ERR_INVALID, "email", "This is no e-mail address.");
-	if (json_has(j, "credentials"))
-		return error_field(e, ERR_INVALID, "credentials", "This provider takes no credentials.");
 	if (json_has(j, "accountId") && !str_to_i64(json_str(j, "accountId"), 1, INT32_MAX, &n.account_id))
 		return error_field(e, ERR_INVALID, "accountId", "You have no such account at this provider.");
-	err = worker_create(ctx->db, &req->principal, &n, ctx->config->public_url, &id, e);
+	err = worker_create(ctx->db, ctx->arena, &req->principal, &n, ctx->config, &id, e);
 	if (err)
 		return err;
 	wake_provider(ctx, n.provider);
@@ -200,7 +212,7 @@ static enum err change(struct ctx *ctx, struct request *req, struct response *re
 	enum err err = request_capture_id(req, "id", &id, e);
 
 	if (!err)
-		err = worker_change(ctx->db, &req->principal, id, c, ctx->config->public_url, &changed, e);
+		err = worker_change(ctx->db, &req->principal, id, c, ctx->config, &changed, e);
 	if (err)
 		return err;
 	if (changed.turned) {
@@ -218,6 +230,7 @@ enum err notebook_change(struct ctx *ctx, struct request *req, struct response *
 	const struct json *j = req->json;
 	struct worker_change c = {
 		.title = json_cstr(j, "title"),
+		.inputs = json_get(j, "inputs"),
 		.desired = json_cstr(j, "desiredState"),
 		.set_max = json_has(j, "maxSessionSeconds"),
 		.max_session_seconds = json_i64(j, "maxSessionSeconds", 0),

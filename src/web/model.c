@@ -247,6 +247,8 @@ struct json *model_worker(const struct rows *r, int i)
 	json_put_str(j, "ownerName", row_str(r, i, "owner_name"));
 	json_put_bool(j, "own", row_bool(r, i, "own"));
 	json_put_str(j, "email", row_str(r, i, "email"));
+	json_put_str(j, "remoteName", row_str(r, i, "remote_name"));
+	put_raw(j, "inputs", r, i, "inputs");
 	put_i64(j, "maxSessionSeconds", r, i, "max_session_seconds");
 	put_i64(j, "idleStopSeconds", r, i, "idle_stop_seconds");
 	put_i64(j, "version", r, i, "version");

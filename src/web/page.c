@@ -86,6 +86,9 @@ enum err page_call(struct ctx *ctx, struct request *req, struct response *res, c
 		err = inner.route->handler(ctx, &inner, &answer, e);
 	if (!err)
 		hand_on(&inner, &answer, req, res);
+	for (struct json_iter it = json_iter(inner.json); json_next(&it);)
+		if (schema_is_secret(inner.route->body, it.key))
+			json_wipe(it.value);
 	response_done(&answer);
 	request_done(&inner);
 	if (err || !ret)

@@ -41,7 +41,7 @@ static struct json *provider_model(const struct ctx *ctx, const char *id, const 
 {
 	struct json *provider = json_object(), *unavailable;
 	struct error e = {0};
-	bool available = worker_reachable(id, ctx->config->public_url, &e) == OK;
+	bool available = worker_reachable(id, ctx->config, &e) == OK;
 
 	json_put_cstr(provider, "id", id);
 	json_put_bool(provider, "selected", available && !strcmp(id, chosen));

@@ -385,6 +385,16 @@ static void log_request(struct ctx *ctx, const struct request *req, const struct
 		 e->code ? e->msg : "", e->code ? "\"" : "");
 }
 
+/* Memory that is given back holds no secret. */
+static void forget_secrets(const struct request *req)
+{
+	if (!req->route || !schema_has_secret(req->route->body))
+		return;
+	json_wipe(req->json);
+	if (req->body.len)
+		crypto_wipe((char *)req->body.ptr, req->body.len);
+}
+
 void router_handle(struct ctx *ctx, struct request *req, struct response *res)
 {
 	char id[65];
@@ -416,6 +426,7 @@ void router_handle(struct ctx *ctx, struct request *req, struct response *res)
 	if (req->set_cookie)
 		response_header(res, "Set-Cookie", "%s", req->set_cookie);
 	log_request(ctx, req, res, start, &e);
+	forget_secrets(req);
 	req->errors = NULL;
 	log_context(NULL);
 }

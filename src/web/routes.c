@@ -71,9 +71,13 @@ const struct route routes[] = {
 	 .body = account_create_body, .success = 201, .summary = "Add an account."},
 	{API(GET, "/api/gpu/accounts/:id", "accounts.get"), AUTH_ANY, PERM_MANAGE, NOTHING, accounts_get, .summary = "One account."},
 	{API(PATCH, "/api/gpu/accounts/:id", "accounts.change"), AUTH_ANY, PERM_MANAGE, JSON(KiB(64)), accounts_change,
-	 .body = account_change_body, .summary = "Rename or share an account."},
+	 .body = account_change_body, .summary = "Rename or share an account, or replace its credentials."},
 	{API(DELETE, "/api/gpu/accounts/:id", "accounts.delete"), AUTH_ANY, PERM_MANAGE, NOTHING, accounts_delete, .success = 204,
-	 .summary = "Remove an account that has no notebooks."},
+	 .summary = "Remove an account that has no notebooks; its credentials are gone at once."},
+	{API(POST, "/api/gpu/accounts/:id/check", "accounts.check"), AUTH_ANY, PERM_MANAGE, NOTHING, accounts_check, .success = 202,
+	 .summary = "Ask its provider whether its credentials are good."},
+	{API(GET, "/api/gpu/policies", "policies.list"), AUTH_ANY, PERM_READ, NOTHING, policies_list,
+	 .summary = "What each provider allows and has: terms, limits, accelerators."},
 
 	/* ---- what happened ---- */
 	{API(GET, "/api/gpu/audit", "audit.list"), AUTH_ANY, PERM_ADMIN, NOTHING, audit_get, .query = audit_query_fields,

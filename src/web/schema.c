@@ -296,3 +296,23 @@ void schema_check(const struct field *fields, struct json *object, bool lenient,
 	else
 		check_object(&c, "", fields, object);
 }
+
+static bool holds_secret(const struct field *f)
+{
+	return f->flags & FIELD_SECRET || schema_has_secret(f->nested);
+}
+
+bool schema_has_secret(const struct field *fields)
+{
+	for (; fields && fields->name; fields++)
+		if (holds_secret(fields))
+			return true;
+	return false;
+}
+
+bool schema_is_secret(const struct field *fields, const char *name)
+{
+	const struct field *f = find(fields, name);
+
+	return f && holds_secret(f);
+}

@@ -11,7 +11,7 @@ static struct pg *pg;
 static struct world *w;
 static struct principal ann, bob, root;
 
-#define URL "http://127.0.0.1:8080"
+static const struct config config = {.public_url = "http://127.0.0.1:8080", .kaggle_url = "https://api.kaggle.com/v1"};
 
 static void open_world(void)
 {
@@ -58,14 +58,14 @@ static enum err create(struct db *db, void *arg)
 	struct work *k = arg;
 	struct worker_new n = {.provider = "local", .accelerator = "cpu", .start = true};
 
-	return worker_create(db, k->who, &n, URL, &k->id, &k->e);
+	return worker_create(db, &w->arena, k->who, &n, &config, &k->id, &k->e);
 }
 
 static enum err change(struct db *db, void *arg)
 {
 	struct work *k = arg;
 
-	return worker_change(db, k->who, k->id, k->change, URL, &k->changed, &k->e);
+	return worker_change(db, k->who, k->id, k->change, &config, &k->changed, &k->e);
 }
 
 static void *run(void *arg)
@@ -94,7 +94,7 @@ static int64_t make(const struct principal *p, bool started)
 	struct error e = {0};
 	int64_t id;
 
-	ck_assert_int_eq(worker_create(w->web, p, &n, URL, &id, &e), OK);
+	ck_assert_int_eq(worker_create(w->web, &w->arena, p, &n, &config, &id, &e), OK);
 	return id;
 }
 
@@ -123,7 +123,7 @@ static void change_twice(int64_t id, const struct worker_change *one, const stru
 
 	*second = (struct work){.who = &ann, .fn = change, .change = two, .id = id};
 	pg_sql(w->web, "begin", NULL);
-	ck_assert_int_eq(worker_change(w->web, &ann, id, one, URL, &changed, &e), OK);
+	ck_assert_int_eq(worker_change(w->web, &ann, id, one, &config, &changed, &e), OK);
 	start(second);
 	wait_until_blocked();
 	pg_sql(w->web, "commit", NULL);
@@ -213,8 +213,8 @@ START_TEST(test_system_and_token_without_scope)
 	struct error e = {0};
 
 	weak.scopes = SCOPE_READ | SCOPE_MANAGE;
-	ck_assert_int_eq(worker_change(w->web, &weak, id, &title, URL, &changed, &e), ERR_NOT_FOUND);
-	ck_assert_int_eq(worker_change(w->web, &root, id, &title, URL, &changed, &e), OK);
+	ck_assert_int_eq(worker_change(w->web, &weak, id, &title, &config, &changed, &e), ERR_NOT_FOUND);
+	ck_assert_int_eq(worker_change(w->web, &root, id, &title, &config, &changed, &e), OK);
 }
 END_TEST
 

@@ -49,24 +49,43 @@ START_TEST(test_reachable)
 {
 	struct error e = {0};
 	const char *url = urls[_i].url;
+	const struct config config = {.public_url = url, .kaggle_url = "https://api.kaggle.com/v1"};
 
-	ck_assert_int_eq(worker_reachable("local", url, &e), OK);
-	ck_assert_msg((worker_reachable("kaggle", url, &e) == OK) == urls[_i].public, "%s", url);
+	ck_assert_int_eq(worker_reachable("local", &config, &e), OK);
+	ck_assert_msg((worker_reachable("kaggle", &config, &e) == OK) == urls[_i].public, "%s", url);
 	if (!urls[_i].public) {
 		ck_assert_int_eq(e.code, ERR_CONFLICT);
 		ck_assert_str_eq(e.reason, "public_url");
 	}
-	ck_assert_msg((worker_reachable("manual", url, &e) == OK) == (urls[_i].public || urls[_i].loopback), "%s", url);
+	ck_assert_msg((worker_reachable("manual", &config, &e) == OK) == (urls[_i].public || urls[_i].loopback), "%s", url);
+}
+END_TEST
+
+static const struct {
+	const char *base;
+	bool loopback;
+} bases[] = {
+	{"http://127.0.0.1:9000/v1", true}, {"http://localhost:9000/v1", true}, {"http://[::1]:9000/v1", true}, {"https://api.kaggle.com/v1", false},
+	{"https://127.0.0.1.example.org/v1", false}, {"https://10.0.0.1/v1", false},
+};
+
+START_TEST(test_stand_in_reaches_loopback)
+{
+	const struct config config = {.public_url = "http://127.0.0.1:8080", .kaggle_url = bases[_i].base};
+
+	ck_assert_int_eq(worker_reachable("kaggle", &config, NULL), bases[_i].loopback ? OK : ERR_CONFLICT);
+	ck_assert_int_eq(worker_reachable("colab", &config, NULL), ERR_CONFLICT);
 }
 END_TEST
 
 START_TEST(test_host_too_long)
 {
 	char url[600] = "https://";
+	const struct config config = {.public_url = url, .kaggle_url = "https://api.kaggle.com/v1"};
 
 	memset(url + 8, 'a', 300);
 	memcpy(url + 308, ".org", 5);
-	ck_assert_int_eq(worker_reachable("kaggle", url, NULL), ERR_CONFLICT);
+	ck_assert_int_eq(worker_reachable("kaggle", &config, NULL), ERR_CONFLICT);
 }
 END_TEST
 
@@ -76,6 +95,7 @@ int main(void)
 	TCase *t = tcase_create("reachable");
 
 	tcase_add_loop_test(t, test_reachable, 0, ARRAY_LEN(urls));
+	tcase_add_loop_test(t, test_stand_in_reaches_loopback, 0, ARRAY_LEN(bases));
 	tcase_add_test(t, test_host_too_long);
 	suite_add_tcase(s, t);
 	return unit_run(s);

@@ -1,0 +1,32 @@
+/*
+ * policy - what a provider allows and has, as dated rows.
+ */
+#ifndef DOMAIN_POLICY_H
+#define DOMAIN_POLICY_H
+
+#include "base/json.h"
+#include "db/db.h"
+
+/* Appends {provider, notice, source, asOf, sharingAllowed, needsCredentials, accountsPerPerson, limits: [{resource,
+ * sessionSeconds, sessionMarginSeconds, weekSeconds, weekMarginSeconds, concurrent, idleSeconds,
+ * minSessionSeconds, source, asOf}], accelerators: [{name, resource, shape, usable, note}]} for each. */
+enum err policy_list(struct db *db, struct json *list, struct error *e) must_check;
+
+/* What a worker is to be. */
+struct policy_ask {
+	const char *provider, *accelerator;
+	int64_t max_session_seconds; /* 0 = any length */
+	bool check_accelerator;      /* else it is one that was allowed before */
+};
+struct policy_grant {
+	char accelerator[65];        /* as the provider spells it */
+	bool implicit;               /* the provider needs no account with credentials */
+	bool named;                  /* its workers have names there */
+};
+/*
+ * ERR_INVALID at "provider", "accelerator" (naming what there is, or saying why this one is not to be
+ * had any more) or "maxSessionSeconds" (naming the limit).
+ */
+enum err policy_check(struct db *db, const struct policy_ask *ask, struct policy_grant *ret, struct error *e) must_check;
+
+#endif

@@ -1,0 +1,24 @@
+-- What providers allow and have.
+
+-- name: policy_list idempotent
+select p.provider, p.notice, p.source, p.as_of::text as as_of, p.sharing_allowed, p.implicit, p.accounts_per_person,
+  coalesce((select json_agg(json_build_object('resource', l.resource, 'sessionSeconds', l.session_seconds,
+      'sessionMarginSeconds', l.session_margin_seconds, 'weekSeconds', l.week_seconds, 'weekMarginSeconds', l.week_margin_seconds,
+      'concurrent', l.concurrent, 'idleSeconds', l.idle_seconds, 'minSessionSeconds', l.min_session_seconds, 'source', l.source,
+      'asOf', l.as_of) order by l.resource = 'gpu' desc, l.resource)
+    from provider_limit l where l.provider = p.provider), '[]') as limits,
+  coalesce((select json_agg(json_build_object('name', a.name, 'resource', a.resource, 'shape', a.shape, 'usable', a.usable, 'note', a.note)
+      order by a.usable desc, a.shape = '' desc, a.name = lower(a.name) desc, a.note like 'For %', a.name)
+    from provider_accelerator a where a.provider = p.provider), '[]') as accelerators
+from provider_policy p order by p.provider;
+
+-- name: policy_of idempotent
+-- $1 provider, $2 what is asked for; a.name is null where the provider has none of that name.
+select p.implicit, p.named, a.name, a.usable, a.note, l.resource, l.session_seconds - l.session_margin_seconds as most_seconds,
+  l.min_session_seconds,
+  (select string_agg(o.name, ', ' order by o.shape = '' desc, o.name = lower(o.name) desc, o.note like 'For %', o.name)
+   from provider_accelerator o where o.provider = p.provider and o.usable) as offered
+from provider_policy p
+left join provider_accelerator a on a.provider = p.provider and lower(a.name) = lower($2)
+left join provider_limit l on l.provider = p.provider and l.resource = a.resource
+where p.provider = $1;

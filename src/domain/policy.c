@@ -1,0 +1,70 @@
+/* policy - providers' terms.  See domain/policy.h. */
+#include "domain/policy.h"
+
+#include <stdio.h>
+
+enum err policy_list(struct db *db, struct json *list, struct error *e)
+{
+	cleanup_rows struct rows rows = {0};
+	enum err err = db_run(db, STMT_POLICY_LIST, NO_ARGS, &rows, e);
+
+	for (int i = 0; !err && i < rows_count(&rows); i++) {
+		struct json *j = json_object();
+
+		json_put_str(j, "provider", row_str(&rows, i, "provider"));
+		json_put_str(j, "notice", row_str(&rows, i, "notice"));
+		json_put_str(j, "source", row_str(&rows, i, "source"));
+		json_put_str(j, "asOf", row_str(&rows, i, "as_of"));
+		json_put_bool(j, "sharingAllowed", row_bool(&rows, i, "sharing_allowed"));
+		json_put_bool(j, "needsCredentials", !row_bool(&rows, i, "implicit"));
+		json_put_i64(j, "accountsPerPerson", row_i64(&rows, i, "accounts_per_person"));
+		json_put_raw(j, "limits", row_str(&rows, i, "limits"));
+		json_put_raw(j, "accelerators", row_str(&rows, i, "accelerators"));
+		json_add(list, j);
+	}
+	return err;
+}
+
+/* A provider without a list takes any name. */
+static enum err check_accelerator(const struct rows *r, struct error *e)
+{
+	if (row_null(r, 0, "name"))
+		return row_null(r, 0, "offered")
+			? OK
+			: error_field(e, ERR_INVALID, "accelerator", "is not there at this provider; it has: %s", row_cstr(r, 0, "offered"));
+	if (!row_bool(r, 0, "usable"))
+		return error_field(e, ERR_INVALID, "accelerator", "is not to be had any more: %s", row_cstr(r, 0, "note"));
+	return OK;
+}
+
+static enum err check_seconds(const struct rows *r, int64_t seconds, struct error *e)
+{
+	int64_t most = row_i64(r, 0, "most_seconds"), least = row_i64(r, 0, "min_session_seconds");
+
+	if (!seconds || row_null(r, 0, "resource"))
+		return OK;
+	if (most && seconds > most)
+		return error_field(e, ERR_INVALID, "maxSessionSeconds",
+				   "may be at most %lld: a %s session of this provider lasts so long, less a margin", (long long)most,
+				   row_cstr(r, 0, "resource"));
+	if (seconds < least)
+		return error_field(e, ERR_INVALID, "maxSessionSeconds", "must be at least %lld at this provider", (long long)least);
+	return OK;
+}
+
+enum err policy_check(struct db *db, const struct policy_ask *ask, struct policy_grant *ret, struct error *e)
+{
+	cleanup_rows struct rows rows = {0};
+	enum err err = db_run(db, STMT_POLICY_OF, ARGS(arg_cstr(ask->provider), arg_cstr(ask->accelerator)), &rows, e);
+
+	if (err)
+		return err;
+	if (!rows_count(&rows))
+		return error_field(e, ERR_INVALID, "provider", "This server knows no provider of this name.");
+	*ret = (struct policy_grant){.implicit = row_bool(&rows, 0, "implicit"), .named = row_bool(&rows, 0, "named")};
+	snprintf(ret->accelerator, sizeof(ret->accelerator), "%s",
+		 row_null(&rows, 0, "name") ? ask->accelerator : row_cstr(&rows, 0, "name"));
+	if (ask->check_accelerator)
+		err = check_accelerator(&rows, e);
+	return err ? err : check_seconds(&rows, ask->max_session_seconds, e);
+}
