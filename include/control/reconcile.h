@@ -7,12 +7,15 @@
  * The outcome is written by compare-and-set, so of two provisioners that took
  * the same step for theirs one writes nothing.
  *
- * Provider calls take values and give values.  They are made on this thread:
- * the providers of this machine answer in milliseconds.  A slow one would be
- * called from a pool behind call_provider() without any other change.
+ * A reconciler belongs to one thread.  The one of the main thread serves the
+ * providers of this machine, which answer in milliseconds; those elsewhere
+ * (flag REMOTE) are served by hands (control/hands.h), each with a reconciler of
+ * its own: a provisioner of its own that shares a process.
  */
 #ifndef CONTROL_RECONCILE_H
 #define CONTROL_RECONCILE_H
+
+#include <stdatomic.h>
 
 #include "base/arena.h"
 #include "base/config.h"
@@ -24,11 +27,16 @@ enum { RECONCILE_PROVIDERS = 16 };
 
 struct reconciler {
 	struct db *db;
+	struct http_client *http;      /* NULL where no provider is elsewhere */
 	const struct config *config;
+	const atomic_bool *stopping;   /* calls are being cut; may be NULL */
 	const struct provider *providers[RECONCILE_PROVIDERS]; /* that this instance serves */
 	size_t provider_count;
+	bool elsewhere;                /* which are all REMOTE, or else none is */
 	char me[96];                   /* host, process and a random part */
 	struct arena arena;            /* of one step */
+	int64_t account;               /* whose credentials calls use; 0 = none */
+	double wait_seconds;           /* set by a call that told when the next one may be made; else 0 */
 	bool began;                    /* has given up the claims of dead predecessors */
 	/* set by a step, taken by the loop: who should be told after the commits */
 	bool changed, requeued, again_soon;
@@ -36,8 +44,9 @@ struct reconciler {
 	int64_t sweep_at, orphans_at;
 };
 
-/* ERR_INVALID for a name that no provider has. */
-enum err reconcile_init(struct reconciler *r, struct db *db, const struct config *config, struct error *e) must_check;
+/* Serves those of config->providers that are of this machine, or those elsewhere.  ERR_INVALID
+ * for a name that no provider has. */
+enum err reconcile_init(struct reconciler *r, struct db *db, const struct config *config, bool elsewhere, struct error *e) must_check;
 void reconcile_free(struct reconciler *r);
 
 /* Says for each provider whether this host can drive it; ERR_INVALID when one
@@ -45,11 +54,20 @@ void reconcile_free(struct reconciler *r);
 enum err reconcile_check(struct reconciler *r, struct error *e) must_check;
 
 /* Steps that are due, then what is missing; the number of steps done, -1 when
- * the database did not answer. */
+ * the database did not answer.  Elsewhere one step a turn. */
 int reconcile_turn(struct reconciler *r);
+/* Tells others after the commits, as the flags say, and clears them. */
+void reconcile_tell(struct reconciler *r);
+bool reconcile_stopping(const struct reconciler *r);
+/* A fifth more or less, by chance: so that what began together does not stay so. */
+int64_t reconcile_jitter(int64_t ms);
 /* Sessions whose run has ended or passed its deadline, and runs that no session
  * stands for; does nothing before its time. */
 void reconcile_watch(struct reconciler *r);
+/* One run elsewhere that is due for a look; 1, 0 when none is, -1 as above. */
+int reconcile_poll(struct reconciler *r);
+/* One account elsewhere that is due for a check; likewise. */
+int reconcile_account(struct reconciler *r);
 /* Ends the runs of this machine and their sessions, for --stop-workers. */
 void reconcile_stop_local(struct reconciler *r);
 

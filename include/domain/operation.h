@@ -11,7 +11,8 @@
 #include "db/db.h"
 #include "domain/worker_fsm.h"
 
-enum { OPERATION_CLAIM_SECONDS = 60 };
+/* At providers elsewhere calls may be slow. */
+enum { OPERATION_CLAIM_SECONDS = 60, OPERATION_CLAIM_REMOTE_SECONDS = 300 };
 
 struct operation {
 	int64_t id, worker;
@@ -19,9 +20,9 @@ struct operation {
 	double age;               /* seconds since it was opened */
 };
 
-/* Up to `most` steps that are due at these providers (a text[] in a buffer). */
-enum err operation_claim(struct db *db, const struct buf *providers, const char *me, struct operation *ret, int most, int *count,
-			 struct error *e) must_check;
+/* Up to `most` steps that are due at these providers (a text[] in a buffer), for so many seconds. */
+enum err operation_claim(struct db *db, const struct buf *providers, const char *me, int seconds, struct operation *ret, int most,
+			 int *count, struct error *e) must_check;
 
 /* Gives up the claims of processes of this host that are no more; me is
  * "host:pid:random".  Others' claims end by themselves. */

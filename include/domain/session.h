@@ -15,8 +15,12 @@
 
 /* A worker with its last session; strings lie in the arena given. */
 struct worker_view {
-	int64_t id, owner;
+	int64_t id, owner, account;
 	const char *provider, *title, *accelerator;
+	const char *name;          /* its own at the provider, or NULL */
+	const char *resource, *shape; /* what its accelerator is there, or NULL */
+	struct str inputs;         /* JSON object of lists of names */
+	int64_t max_seconds;       /* a session, as its owner allows; 0 = unlimited */
 	enum worker_desire desire;
 	enum worker_state state;
 	int generation;
@@ -24,7 +28,11 @@ struct worker_view {
 	struct str intent;
 	bool over;                 /* the session has ended, or there is none */
 	bool registered;
+	bool run_over;             /* its run is over for certain, or was never begun */
+	double launched_for;       /* seconds since its start was last sent; < 0 = never */
+	bool kept;                 /* what the run left there was fetched */
 	struct str reference;      /* "" = not known */
+	struct str last_reference; /* of the last session that has one */
 	int64_t limit_seconds;     /* 0 = none */
 	double silent, ended_for;  /* seconds */
 };
@@ -38,6 +46,8 @@ struct session_opening {
 	const uint8_t *token_hash;  /* CRYPTO_HASH bytes; NULL = a person starts it */
 	enum worker_state state;    /* of the worker, from now on */
 	const char *code, *reason;
+	int64_t limit_seconds;      /* granted; 0 = as many as the owner allows */
+	const char *resource;       /* NULL = not told apart */
 };
 struct session_opened {
 	int64_t id;
@@ -52,9 +62,29 @@ enum err session_token(struct db *db, int64_t session, const uint8_t hash[CRYPTO
 enum err session_ran(struct db *db, struct arena *a, int64_t session, struct str reference, const char *url,
 		     struct error *e) must_check;
 
-/* One end.  code: short, for programs; reason: a sentence.  Orderly ends that
- * say nothing against the worker are stopped, drained, deadline, limit, idle,
- * terminated, upgraded; any other within five minutes is an early death. */
+/* ---- runs at providers elsewhere ---- */
+/* The start is sent now; ERR_CONFLICT when the session is past it. */
+enum err session_launched(struct db *db, int64_t session, struct error *e) must_check;
+/* As session_ran(), and session_poll has a row from now on, due in so many seconds. */
+enum err session_ran_remote(struct db *db, struct arena *a, int64_t session, struct str reference, const char *url, double seconds,
+			    struct error *e) must_check;
+/* Its run is over for certain, or certainly never began. */
+enum err session_over(struct db *db, int64_t session, struct error *e) must_check;
+/* What is known of the run shows with its worker, while that is in one of two states. */
+enum err session_phase(struct db *db, int64_t session, const char *code, const char *reason, enum worker_state state,
+		       enum worker_state other, bool *changed, struct error *e) must_check;
+/* Its run should be looked at within so many seconds. */
+enum err session_hurry(struct db *db, int64_t session, double seconds, struct error *e) must_check;
+
+/*
+ * One end.  code: short, for programs; reason: a sentence.  What the code says
+ * of the worker (the lists are in session_end of sql/queries/session.sql):
+ *   stopped drained deadline limit idle terminated upgraded superseded: nothing against it;
+ *   refused inputs name_taken: its provider will not have it; the step that learnt it says so;
+ *   capacity quota: nothing ran, it waits;
+ *   credentials account no_gpu no_internet phone needs_human: a person must act first;
+ *   any other, within five minutes of its registration or before it: an early death.
+ */
 struct session_ending {
 	int64_t id;
 	const char *code, *reason;

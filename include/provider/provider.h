@@ -62,6 +62,7 @@ struct provider_call {
  *   ERR_INVALID       "inputs"       inputs that do not exist; the message names them
  *                     "name_taken"   something of another has this name there
  *   ERR_RATE          "rate"         slower, see retry_after_s
+ *   ERR_UNAVAILABLE   "unsettled"    too soon to be certain; nothing is wrong there
  *   ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_UPSTREAM   no answer, or none that makes sense
  */
 
@@ -150,7 +151,7 @@ struct identity {
 struct provider {
 	const char *name;
 	unsigned caps;
-	int poll_seconds;              /* between two looks at a run */
+	int poll_seconds;              /* between two looks at a run; 0 = kaggle_poll_seconds of the configuration */
 	/* Can this host drive this provider? */
 	enum err (*check)(struct provider_call *);
 	/* Are these credentials good, and whose are they? */
@@ -186,5 +187,7 @@ enum provider_verdict provider_verdict(enum err err, const struct error *why);
 const struct provider *provider_find(const char *name);
 /* All of them, in a fixed order; NULL past the end. */
 const struct provider *provider_at(size_t i);
+/* One more, which tests script; before any thread begins. */
+void provider_add(const struct provider *p);
 
 #endif

@@ -74,7 +74,7 @@ returning o.state;
 -- name: operation_sweep
 -- Opens what is missing: $2..$4 are the rows of the worker's table that open an
 -- operation (state, desired, kind).  A worker that begins a session anew after
--- an early death waits a little; a failed one starts only for a new generation;
+-- an early death waits a little; one that a person must look at starts only for a new generation;
 -- one that is starting needs nothing once its run is known.
 insert into operation(worker_id, provider, kind, generation, next_try_at)
 select w.id, w.provider, t.kind, w.generation,
@@ -85,7 +85,7 @@ left join session s on s.id = w.session_id
 where w.provider = any($1::text[]) and w.state <> 'deleted'
   and not exists (select from operation o where o.worker_id = w.id and o.state = 'open')
   and (w.state <> 'starting' or t.kind <> 'start' or s.provider_ref is null)
-  and (w.state <> 'failed' or t.kind <> 'start'
+  and (w.state not in ('failed', 'needs_human') or t.kind <> 'start'
     or not exists (select from operation o where o.worker_id = w.id and o.generation = w.generation))
 on conflict do nothing
 returning worker_id;

@@ -2,19 +2,24 @@
 
 -- name: worker_look idempotent
 -- A worker with its last session, as a step sees it.
-select w.id, w.owner_id, w.provider, w.title, w.accelerator, w.desired, w.state, w.generation, w.early_deaths,
+select w.id, w.owner_id, w.account_id, w.provider, w.title, w.accelerator, w.remote_name, w.inputs, w.desired, w.state, w.generation,
+  w.early_deaths, w.max_session_seconds, a.resource, a.shape,
   s.id as session_id, s.intent, s.state as session_state, s.provider_ref, s.limit_seconds,
-  s.registered_at is not null as registered,
+  s.registered_at is not null as registered, s.over_at is not null as run_over, s.outputs_at is not null as kept,
+  (select x.provider_ref from session x where x.worker_id = w.id and x.provider_ref is not null order by x.id desc limit 1) as last_reference,
+  extract(epoch from now() - s.launched_at)::float8 as launched_for,
   extract(epoch from now() - coalesce(l.last_heartbeat, s.registered_at))::float8 as silent,
   extract(epoch from now() - s.ended_at)::float8 as ended_for
 from worker w
 left join session s on s.id = w.session_id
 left join session_live l on l.session_id = s.id
+left join provider_accelerator a on a.provider = w.provider and lower(a.name) = lower(w.accelerator)
 where w.id = $1::int;
 
 -- name: session_open
 -- A new session, before anything is started: its intent travels with the
--- start.  Without a token ($5 null) a person starts it.
+-- start.  Without a token ($5 null) a person starts it.  $9: the seconds that were granted
+-- of resource $10; null = as many as its owner allows.
 with w as materialized (
   select w.* from worker w
   where w.id = $1::int and w.generation = $4::int and w.desired = 'running'
@@ -25,9 +30,9 @@ op as (
     select o.id from operation o where o.id = $2::bigint and o.worker_id = w.id and o.state = 'open' and o.claimed_by = $3
     for update) o),
 s as (
-  insert into session(worker_id, owner_id, account_id, provider, generation, enrol_hash, enrol_until, limit_seconds)
+  insert into session(worker_id, owner_id, account_id, provider, generation, enrol_hash, enrol_until, limit_seconds, resource)
   select w.id, w.owner_id, w.account_id, w.provider, w.generation, $5::bytea,
-    case when $5::bytea is not null then now() + make_interval(secs => p.enrol_seconds) end, w.max_session_seconds
+    case when $5::bytea is not null then now() + make_interval(secs => p.enrol_seconds) end, coalesce($9::int, w.max_session_seconds), $10
   from w join provider_policy p on p.provider = w.provider
   where exists (select from op)
   returning id, worker_id, owner_id, intent, limit_seconds, generation),
@@ -82,9 +87,10 @@ where not exists (select from session s where s.intent = t.intent
 -- uses up no attempt; then two guards: only if it never registered, and only
 -- if it has been silent for so many seconds (null = whatever it did).
 --
--- A worker that should run goes to stopped (a sweep starts it again) or, when
--- three sessions in a row died within five minutes, to failed; one that should
--- not run goes to stopping until its provider confirms the end.
+-- A worker that should run goes to stopped (a sweep starts it again); to waiting
+-- when its provider had no room, to needs_human when only a person can change
+-- what ended it; when three sessions in a row died early, to failed.  One that
+-- should not run goes to stopping until its provider confirms the end.
 with t as (
   select * from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::boolean[], $6::boolean[], $7::float8[])
     t(id, code, reason, log, release, unregistered, silent) order by id),
@@ -103,8 +109,11 @@ ended as (
   returning s.id, s.worker_id, s.owner_id, s.registered_at, s.started_at, s.end_code, s.end_reason),
 dead as materialized (
   select e.*, p.release,
-    coalesce(e.registered_at, e.started_at) > now() - interval '5 minutes'
-      and e.end_code not in ('stopped', 'drained', 'deadline', 'limit', 'idle', 'terminated', 'upgraded') as early
+    coalesce(e.registered_at > now() - interval '5 minutes', true)
+      and e.end_code <> all('{stopped,drained,deadline,limit,idle,terminated,upgraded,superseded,refused,inputs,name_taken}')
+      and e.end_code <> all('{capacity,quota,credentials,account,no_gpu,no_internet,phone,needs_human}') as early,
+    case when e.end_code in ('capacity', 'quota') then 'waiting'
+      when e.end_code in ('credentials', 'account', 'no_gpu', 'no_internet', 'phone', 'needs_human') then 'needs_human' end as becomes
   from ended e join pick p on p.id = e.id),
 gone as (
   delete from job_lease where session_id = any(array(select id from dead)) returning *),
@@ -142,12 +151,12 @@ forgotten as (
   delete from job_ending where session_id = any(array(select id from dead))),
 moved as (
   update worker w set
-    early_deaths = case when d.early then least(w.early_deaths + 1, 1000) else 0 end,
-    state = case when w.desired <> 'running' then 'stopping'
+    early_deaths = case when d.early then least(w.early_deaths + 1, 1000) when d.becomes = 'waiting' then w.early_deaths else 0 end,
+    state = case when w.desired <> 'running' then 'stopping' when d.becomes is not null then d.becomes
       when d.early and w.early_deaths >= 2 then 'failed' else 'stopped' end,
     reason_code = case when w.desired = 'running' and d.early and w.early_deaths >= 2 then 'early_deaths' else d.end_code end,
     reason = case when w.desired = 'running' and d.early and w.early_deaths >= 2
-      then 'Three sessions in a row ended within five minutes. The last one: ' || d.end_reason else d.end_reason end,
+      then 'Three sessions in a row ended early. The last one: ' || d.end_reason else d.end_reason end,
     version = w.version + 1, updated_at = now()
   from dead d
   where w.id = d.worker_id and w.session_id = d.id and w.state <> 'deleted'

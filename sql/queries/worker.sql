@@ -83,12 +83,13 @@ select id from w;
 -- name: worker_change
 -- $1, $2 principal; $3 worker; $4 the version that it must have, or null.  Null keeps: $5 title,
 -- $6 accelerator, $7 desired, $12 inputs.  $8 says that $9 (seconds a session) is given, $10 that $11 (idle
--- seconds) is: null is a value of theirs.  Desired "running" starts a failed worker anew.
+-- seconds) is: null is a value of theirs.  Desired "running" starts anew one that has failed, or whose
+-- session ended for what a person had to change.
 -- No row: not there or another's.  `done` false: nothing to do, or the row says why not: its version,
 -- desired = deleted, or a running session whose time may only be lowered (`longer`).
 with w as materialized (
   select w.*, s.id is not null and $8::boolean and coalesce($9::int, 2147483647) > coalesce(w.max_session_seconds, 2147483647) as longer,
-    $7::text is not null and ($7 <> w.desired or ($7 = 'running' and w.state = 'failed')) as turned
+    $7::text is not null and ($7 <> w.desired or ($7 = 'running' and (w.state = 'failed' or (w.state = 'needs_human' and s.id is null)))) as turned
   from worker w left join session s on s.id = w.session_id and s.state <> 'ended'
   where w.id = $3::int and (w.owner_id = $1::int or $2::boolean) and w.state <> 'deleted'
   for update of w),

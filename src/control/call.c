@@ -1,79 +1,256 @@
 /* call - see control/call.h. */
 #include "control/call.h"
 
+#include <string.h>
+
 #include "base/clock.h"
+#include "base/log.h"
+#include "domain/circuit.h"
+#include "domain/sealed.h"
 
-/* Well below OPERATION_CLAIM_SECONDS: a claim must not end during a call. */
-enum { CALL_MS = 20000 };
+/* Well below the time of a claim, which must not end during a call. */
+enum { CALL_MS = 20000, REMOTE_MS = 60000, START_MS = 150000 };
 
-static struct provider_call prepare(struct reconciler *r, struct error *e)
+struct call {
+	struct reconciler *r;
+	struct provider_call c;
+	struct account_view account;
+	struct secret secret;
+	bool has_account, probe;
+};
+
+/* ---- the account ---------------------------------------------------------- */
+
+static enum err circuit_open(struct call *k, double wait)
+{
+	k->r->wait_seconds = wait > 1 ? wait : 1;
+	error_set(k->c.error, ERR_UNAVAILABLE, "%s It is asked again in %d seconds.",
+		  k->account.circuit_reason ? k->account.circuit_reason : "Its provider does not answer.", (int)(k->r->wait_seconds + 0.5));
+	k->c.error->reason = "circuit";
+	return ERR_UNAVAILABLE;
+}
+
+static enum err human(struct call *k, const char *sentence)
+{
+	error_set(k->c.error, ERR_UNAUTHORIZED, "%s", sentence);
+	k->c.error->reason = "credentials";
+	return ERR_UNAUTHORIZED;
+}
+
+static enum err look_at_account(struct call *k, bool refused_too)
+{
+	enum err err = account_open(k->r->db, k->c.arena, k->r->account, &k->account, k->c.error);
+
+	if (err)
+		return err;
+	k->has_account = true;
+	if (!k->account.sealed.ptr)
+		return error_set(k->c.error, ERR_GONE, "Its account has no credentials any more.");
+	if (k->account.refused && !refused_too)
+		return human(k, k->account.reason ? k->account.reason : "Its account's credentials were refused.");
+	return k->account.wait > 0 ? circuit_open(k, k->account.wait) : OK;
+}
+
+static enum err open_box(struct call *k)
+{
+	struct sealed_account of = {.id = k->account.id, .owner = k->account.owner, .provider = k->account.provider};
+	enum err err = sealed_open_credentials(k->r->config->keys, &of, k->account.key_id, k->account.sealed, &k->secret, k->c.error);
+
+	if (err == ERR_FORBIDDEN)
+		return human(k, "Its account's stored credentials do not belong to it: enter them again.");
+	return err == ERR_NOT_FOUND ? ERR_UNAVAILABLE : err;
+}
+
+/* Only one call tries a provider that has failed. */
+static enum err be_probe(struct call *k)
+{
+	enum err err = circuit_probe(k->r->db, k->account.id, &k->probe, k->c.error);
+
+	if (!err && !k->probe)
+		err = circuit_open(k, CIRCUIT_PROBE_SECONDS / 4.0);
+	return err;
+}
+
+/* ---- before and after ----------------------------------------------------- */
+
+static void prepare(struct call *k, struct reconciler *r, const struct provider *p, int64_t ms, struct error *e)
 {
 	*e = (struct error){0};
-	return (struct provider_call){
+	r->wait_seconds = 0;
+	*k = (struct call){.r = r};
+	k->c = (struct provider_call){
 		.arena = &r->arena,
 		.config = r->config,
-		.deadline_ms = clock_ms() + CALL_MS,
+		.http = r->http,
+		.deadline_ms = clock_ms() + (p->caps & REMOTE ? ms : CALL_MS),
 		.retry_after_s = -1,
 		.error = e,
 	};
 }
 
+/* refused_too: whether the credentials are good is what the call is to find out. */
+static enum err begin(struct call *k, struct reconciler *r, const struct provider *p, int64_t ms, bool refused_too, struct error *e)
+{
+	enum err err = OK;
+
+	prepare(k, r, p, ms, e);
+	if (!(p->caps & NEEDS_SECRET))
+		return OK;
+	err = look_at_account(k, refused_too);
+	if (!err)
+		err = open_box(k);
+	if (!err && k->account.failing)
+		err = be_probe(k);
+	if (err) {
+		secret_free(&k->secret);
+		return err;
+	}
+	k->c.secret = &k->secret;
+	k->c.identity = k->account.identity;
+	k->c.installation = k->account.installation;
+	return OK;
+}
+
+static bool no_answer(enum err err, const struct error *e)
+{
+	if (e->reason && !strcmp(e->reason, "unsettled"))
+		return false;
+	return err == ERR_RATE || err == ERR_UNAVAILABLE || err == ERR_TIMEOUT || err == ERR_UPSTREAM;
+}
+
+/* What this call says of the account; where it cannot be written the next one says it again. */
+static void learn(struct call *k, enum err err)
+{
+	const struct error *e = k->c.error;
+	const struct circuit_failure failure = {
+		.account = k->account.id,
+		.retry_after_s = k->c.retry_after_s,
+		.code = e->reason ? e->reason : err_name(err),
+		.reason = e->msg,
+		.probe = k->probe,
+	};
+
+	if (no_answer(err, e)) {
+		log_warn("provider.silent", "account=%lld error=%s retry_after=%lld message=\"%s\"", (long long)k->account.id, err_name(err),
+			 (long long)k->c.retry_after_s, e->msg);
+		(void)!circuit_fail(k->r->db, &failure, NULL);
+		return;
+	}
+	if (k->account.failing)
+		(void)!circuit_close(k->r->db, k->account.id, NULL);
+	if (err == ERR_UNAUTHORIZED || (err == ERR_FORBIDDEN && e->reason && !strcmp(e->reason, "account"))) {
+		log_warn("account.refused", "account=%lld error=%s message=\"%s\"", (long long)k->account.id, err_name(err), e->msg);
+		(void)!account_refuse(k->r->db, k->account.id, k->account.sealed_version, e->msg, &k->r->changed, NULL);
+	}
+}
+
+static enum err end(struct call *k, enum err err)
+{
+	secret_free(&k->secret);
+	if (err == ERR_UNAUTHORIZED && !k->c.error->reason)
+		k->c.error->reason = "credentials";
+	/* A call that our own end has cut says nothing of the provider. */
+	if (k->has_account && !reconcile_stopping(k->r))
+		learn(k, err);
+	return err;
+}
+
+enum err call_ready(struct reconciler *r, const struct provider *p, struct error *e)
+{
+	struct call k;
+
+	prepare(&k, r, p, 0, e);
+	return p->caps & NEEDS_SECRET ? look_at_account(&k, false) : OK;
+}
+
+/* ---- the calls ------------------------------------------------------------ */
+
 enum err call_check(struct reconciler *r, const struct provider *p, struct error *e)
 {
-	struct provider_call c = prepare(r, e);
+	struct call k;
 
-	return p->check(&c);
+	prepare(&k, r, p, REMOTE_MS, e);
+	return p->check(&k.c);
+}
+
+enum err call_verify(struct reconciler *r, const struct provider *p, struct identity *ret, struct error *e)
+{
+	struct call k;
+	enum err err = begin(&k, r, p, REMOTE_MS, true, e);
+
+	return err ? err : end(&k, p->verify(&k.c, ret));
+}
+
+enum err call_usage(struct reconciler *r, const struct provider *p, struct usage_list *ret, struct error *e)
+{
+	struct call k;
+	enum err err = begin(&k, r, p, REMOTE_MS, false, e);
+
+	return err ? err : end(&k, p->usage(&k.c, ret));
 }
 
 enum err call_start(struct reconciler *r, const struct provider *p, const struct launch *l, struct run *ret, struct error *e)
 {
-	struct provider_call c = prepare(r, e);
+	struct call k;
+	enum err err = begin(&k, r, p, START_MS, false, e);
 
-	return p->start(&c, l, ret);
+	return err ? err : end(&k, p->start(&k.c, l, ret));
 }
 
 enum err call_find(struct reconciler *r, const struct provider *p, const struct launch *l, struct run *ret, struct error *e)
 {
-	struct provider_call c = prepare(r, e);
+	struct call k;
+	enum err err = begin(&k, r, p, REMOTE_MS, false, e);
 
-	return p->find(&c, l, ret);
+	return err ? err : end(&k, p->find(&k.c, l, ret));
 }
 
 enum err call_list(struct reconciler *r, const struct provider *p, struct run_list *ret, struct error *e)
 {
-	struct provider_call c = prepare(r, e);
+	struct call k;
+	enum err err = begin(&k, r, p, START_MS, false, e);
 
-	return p->list(&c, ret);
+	return err ? err : end(&k, p->list(&k.c, ret));
 }
 
 enum err call_poll(struct reconciler *r, const struct provider *p, const struct run *run, struct run_status *ret, struct error *e)
 {
-	struct provider_call c = prepare(r, e);
+	struct call k;
+	enum err err = begin(&k, r, p, REMOTE_MS, false, e);
 
-	return p->poll(&c, run, ret);
+	return err ? err : end(&k, p->poll(&k.c, run, ret));
 }
 
 enum err call_stop(struct reconciler *r, const struct provider *p, const struct run *run, bool insist, struct error *e)
 {
-	struct provider_call c = prepare(r, e);
+	struct call k;
+	enum err err = begin(&k, r, p, REMOTE_MS, false, e);
 
-	return p->stop(&c, run, insist);
+	return err ? err : end(&k, p->stop(&k.c, run, insist));
 }
 
 enum err call_remove(struct reconciler *r, const struct provider *p, const struct run *run, struct error *e)
 {
-	struct provider_call c = prepare(r, e);
+	struct call k;
+	enum err err = begin(&k, r, p, REMOTE_MS, false, e);
 
-	return p->remove(&c, run);
+	return err ? err : end(&k, p->remove(&k.c, run));
+}
+
+enum err call_outputs(struct reconciler *r, const struct provider *p, const struct run *run, struct outputs *ret, struct error *e)
+{
+	struct call k;
+	enum err err = begin(&k, r, p, START_MS, false, e);
+
+	return err ? err : end(&k, p->outputs(&k.c, run, ret));
 }
 
 struct str call_log_tail(struct reconciler *r, const struct provider *p, const struct run *run)
 {
-	struct error e;
-	struct provider_call c = prepare(r, &e);
 	struct outputs out = {0};
+	struct error e;
 
-	if (!(p->caps & CAN_LOGS) || !run->reference.len || p->outputs(&c, run, &out))
+	if (!(p->caps & CAN_LOGS) || !run->reference.len || call_outputs(r, p, run, &out, &e))
 		return STR_NULL;
 	return out.log;
 }

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "control/hands.h"
 #include "control/reap.h"
 #include "control/reconcile.h"
 #include "db/migrate.h"
@@ -40,15 +41,11 @@ static void take_signals(sigset_t *open)
 /* Hints for those who wait; a lost one costs them a poll. */
 static void tell(struct db *db, struct reconciler *rec, struct reaper *reap)
 {
-	if (rec->requeued || reap->requeued)
-		db_notify(db, "gpupool_jobs", "");
-	if (rec->changed || reap->changed) {
-		db_notify(db, "gpupool_events", "");
-		db_notify(db, "gpupool_orders", "");
-	}
+	rec->requeued |= reap->requeued;
+	rec->changed |= reap->changed;
+	reconcile_tell(rec);
 	if (reap->stopped)
 		db_notify(db, "gpupool_operations", "");
-	rec->requeued = rec->changed = false;
 	reap->requeued = reap->changed = reap->stopped = false;
 }
 
@@ -67,18 +64,21 @@ static bool ready(struct db *db, bool *was)
 }
 
 /* False when the database did not answer. */
-static bool turn(struct db *db, struct reconciler *rec, struct reaper *reap, const sigset_t *open)
+static bool turn(struct db *db, struct reconciler *rec, struct reaper *reap, struct hands *hands, const sigset_t *open)
 {
-	int done = reconcile_turn(rec);
-	int64_t wait = rec->again_soon ? SOON_MS : IDLE_MS;
+	int done;
+	int64_t wait;
 
+	hands_wake(hands);
+	done = reconcile_turn(rec);
 	if (done < 0)
 		return false;
+	wait = rec->again_soon ? SOON_MS : IDLE_MS;
 	rec->again_soon = false;
 	reconcile_watch(rec);
 	reap_turn(reap);
 	tell(db, rec, reap);
-	if (done || rec->sweep_at == 0)
+	if (done || (rec->sweep_at == 0 && rec->provider_count))
 		wait = 0; /* see at once what the change calls for */
 	if (!stopping)
 		db_wait(db, -1, wait, open);
@@ -92,16 +92,19 @@ enum err loop_run(const struct config *config, bool stop_workers, struct error *
 	struct reconciler rec;
 	struct reaper reap;
 	cleanup_db struct db *db = NULL;
+	struct hands *hands = NULL;
 	bool usable = false, was_ready = true;
 	sigset_t open;
 	enum err err = db_open(&options, &db);
 
 	if (!err)
-		err = reconcile_init(&rec, db, config, e);
+		err = reconcile_init(&rec, db, config, false, e);
 	if (err)
 		return err;
 	take_signals(&open);
 	err = reconcile_check(&rec, e);
+	if (!err)
+		err = hands_start(config, &hands, e);
 	if (!err) {
 		reap_init(&reap, db, config);
 		(void)!db_listen(db, "gpupool_operations");
@@ -110,10 +113,11 @@ enum err loop_run(const struct config *config, bool stop_workers, struct error *
 	while (!err && !stopping) {
 		usable = usable || ready(db, &was_ready);
 		if (usable)
-			usable = turn(db, &rec, &reap, &open);
+			usable = turn(db, &rec, &reap, hands, &open);
 		if (!usable && !stopping)
 			db_wait(db, -1, AWAY_MS, &open);
 	}
+	hands_stop(hands);
 	if (!err && stop_workers)
 		reconcile_stop_local(&rec);
 	log_info("provisioner.stop", "");

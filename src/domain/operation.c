@@ -6,12 +6,12 @@
 
 enum { ARRAY_MOST = 64 << 10 };
 
-enum err operation_claim(struct db *db, const struct buf *providers, const char *me, struct operation *ret, int most, int *count,
-			 struct error *e)
+enum err operation_claim(struct db *db, const struct buf *providers, const char *me, int seconds, struct operation *ret, int most,
+			 int *count, struct error *e)
 {
 	cleanup_rows struct rows r = {0};
 	enum err err = db_run(db, STMT_OPERATION_CLAIM,
-			      ARGS(arg_buf(providers), arg_cstr(me), arg_double(OPERATION_CLAIM_SECONDS), arg_i64(most)), &r, e);
+			      ARGS(arg_buf(providers), arg_cstr(me), arg_i64(seconds), arg_i64(most)), &r, e);
 
 	*count = err ? 0 : rows_count(&r);
 	for (int i = 0; i < *count; i++)

@@ -18,7 +18,13 @@ enum err worker_look(struct db *db, struct arena *a, int64_t worker, struct work
 	*ret = (struct worker_view){
 		.id = worker,
 		.owner = row_i64(&r, 0, "owner_id"),
+		.account = row_i64(&r, 0, "account_id"),
 		.provider = kept(a, &r, 0, "provider").ptr,
+		.name = kept(a, &r, 0, "remote_name").ptr,
+		.resource = kept(a, &r, 0, "resource").ptr,
+		.shape = kept(a, &r, 0, "shape").ptr,
+		.inputs = kept(a, &r, 0, "inputs"),
+		.max_seconds = row_i64(&r, 0, "max_session_seconds"),
 		.title = kept(a, &r, 0, "title").ptr,
 		.accelerator = kept(a, &r, 0, "accelerator").ptr,
 		.desire = worker_desire_parse(row_str(&r, 0, "desired")),
@@ -28,7 +34,11 @@ enum err worker_look(struct db *db, struct arena *a, int64_t worker, struct work
 		.intent = kept(a, &r, 0, "intent"),
 		.over = row_null(&r, 0, "session_id") || str_eqz(row_str(&r, 0, "session_state"), "ended"),
 		.registered = row_bool(&r, 0, "registered"),
+		.run_over = row_bool(&r, 0, "run_over"),
+		.launched_for = row_null(&r, 0, "launched_for") ? -1 : row_double(&r, 0, "launched_for"),
+		.kept = row_bool(&r, 0, "kept"),
 		.reference = kept(a, &r, 0, "provider_ref"),
+		.last_reference = kept(a, &r, 0, "last_reference"),
 		.limit_seconds = row_i64(&r, 0, "limit_seconds"),
 		.silent = row_double(&r, 0, "silent"),
 		.ended_for = row_double(&r, 0, "ended_for"),
@@ -44,7 +54,8 @@ enum err session_open(struct db *db, struct arena *a, const struct session_openi
 	enum err err = db_run(db, STMT_SESSION_OPEN,
 			      ARGS(arg_i64(o->worker), arg_i64(o->operation), arg_cstr(o->claimed_by), arg_i64(o->generation),
 				   o->token_hash ? arg_bytes(o->token_hash, CRYPTO_HASH) : arg_null(),
-				   arg_cstr(worker_state_name(o->state)), arg_cstr(o->code), arg_cstr(o->reason)),
+				   arg_cstr(worker_state_name(o->state)), arg_cstr(o->code), arg_cstr(o->reason),
+				   arg_opt_i64(o->limit_seconds, o->limit_seconds > 0), arg_cstr(o->resource)),
 			      &r, e);
 
 	if (err)
@@ -70,6 +81,51 @@ enum err session_token(struct db *db, int64_t session, const uint8_t hash[CRYPTO
 enum err session_ran(struct db *db, struct arena *a, int64_t session, struct str reference, const char *url, struct error *e)
 {
 	return db_run(db, STMT_SESSION_RAN, ARGS(arg_i64(session), arg_str(a, reference), arg_cstr(url)), NULL, e);
+}
+
+/* ---- runs elsewhere ------------------------------------------------------- */
+
+enum err session_launched(struct db *db, int64_t session, struct error *e)
+{
+	cleanup_rows struct rows r = {0};
+	enum err err = db_run(db, STMT_SESSION_LAUNCHED, ARGS(arg_i64(session)), &r, e);
+
+	if (!err && !rows_count(&r))
+		err = error_set(e, ERR_CONFLICT, "The session is past its start.");
+	return err;
+}
+
+enum err session_ran_remote(struct db *db, struct arena *a, int64_t session, struct str reference, const char *url, double seconds,
+			    struct error *e)
+{
+	return db_run(db, STMT_SESSION_RAN_REMOTE, ARGS(arg_i64(session), arg_str(a, reference), arg_cstr(url), arg_double(seconds)), NULL,
+		      e);
+}
+
+enum err session_over(struct db *db, int64_t session, struct error *e)
+{
+	return db_run(db, STMT_SESSION_OVER, ARGS(arg_i64(session)), NULL, e);
+}
+
+enum err session_phase(struct db *db, int64_t session, const char *code, const char *reason, enum worker_state state,
+		       enum worker_state other, bool *changed, struct error *e)
+{
+	cleanup_buf struct buf states = BUF_INIT(128);
+	cleanup_rows struct rows r = {0};
+	enum err err;
+
+	array_begin(&states);
+	array_add_str(&states, str_of(worker_state_name(state)));
+	array_add_str(&states, str_of(worker_state_name(other)));
+	array_end(&states);
+	err = db_run(db, STMT_SESSION_PHASE, ARGS(arg_i64(session), arg_cstr(code), arg_cstr(reason), arg_buf(&states)), &r, e);
+	*changed |= !err && rows_count(&r);
+	return err;
+}
+
+enum err session_hurry(struct db *db, int64_t session, double seconds, struct error *e)
+{
+	return db_run(db, STMT_POLL_HURRY, ARGS(arg_i64(session), arg_double(seconds)), NULL, e);
 }
 
 /* ---- the end -------------------------------------------------------------- */

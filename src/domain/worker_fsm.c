@@ -14,7 +14,7 @@ const struct worker_edge worker_edges[] = {
 	E(DRAINING, RUNNING, VERIFY, NULL),
 	E(STOPPING, RUNNING, STOP, "stop"),         /* what was begun is ended, then started */
 	E(FAILED, RUNNING, START, "start"),         /* for a new generation only */
-	E(NEEDS_HUMAN, RUNNING, REST, NULL),
+	E(NEEDS_HUMAN, RUNNING, START, "start"),    /* likewise; the line of a person who was shown one stays good */
 	E(DELETED, RUNNING, REST, NULL),
 
 	E(STOPPED, STOPPED, REST, NULL),
@@ -46,7 +46,8 @@ const size_t worker_edge_count = ARRAY_LEN(worker_edges);
 
 const struct worker_move worker_moves[] = {
 	M(STOPPED, STARTING, "a session was opened"),
-	M(STOPPED, NEEDS_HUMAN, "a person starts its agent"),
+	M(STOPPED, WAITING, "its turn has not come"),
+	M(STOPPED, NEEDS_HUMAN, "a person starts its agent, or must act first"),
 	M(STOPPED, FAILED, "its provider refuses it"),
 	M(STOPPED, STOPPING, "it is to be deleted"),
 	M(STOPPED, DELETED, "deleted"),
@@ -55,6 +56,7 @@ const struct worker_move worker_moves[] = {
 	M(WAITING, FAILED, "its provider refuses it"),
 	M(WAITING, STOPPING, "it is wanted no more"),
 	M(STARTING, HEALTHY, "the agent registered"),
+	M(STARTING, WAITING, "its provider has no room now; another start follows"),
 	M(STARTING, STOPPED, "the start came to nothing; another follows"),
 	M(STARTING, FAILED, "its provider refuses it, or three sessions died early"),
 	M(STARTING, NEEDS_HUMAN, "a person must act first"),
@@ -62,26 +64,31 @@ const struct worker_move worker_moves[] = {
 	M(HEALTHY, UNHEALTHY, "three heartbeats were missed"),
 	M(HEALTHY, DRAINING, "it takes no more jobs"),
 	M(HEALTHY, STOPPED, "its session ended; another follows"),
+	M(HEALTHY, NEEDS_HUMAN, "its session ended for what only a person can change"),
 	M(HEALTHY, FAILED, "three sessions died early"),
 	M(HEALTHY, STOPPING, "it is wanted no more"),
 	M(UNHEALTHY, HEALTHY, "a heartbeat came"),
 	M(UNHEALTHY, DRAINING, "it takes no more jobs"),
 	M(UNHEALTHY, STOPPED, "its session ended; another follows"),
+	M(UNHEALTHY, NEEDS_HUMAN, "its session ended for what only a person can change"),
 	M(UNHEALTHY, FAILED, "three sessions died early"),
 	M(UNHEALTHY, STOPPING, "it is wanted no more"),
 	M(DRAINING, HEALTHY, "it takes jobs again"),
 	M(DRAINING, STOPPED, "its session ended; another follows"),
+	M(DRAINING, NEEDS_HUMAN, "its session ended for what only a person can change"),
 	M(DRAINING, FAILED, "three sessions died early"),
 	M(DRAINING, STOPPING, "it is wanted no more"),
 	M(STOPPING, STOPPED, "its run is over"),
 	M(STOPPING, DELETED, "deleted"),
 	M(FAILED, STARTING, "it was told to start again"),
-	M(FAILED, NEEDS_HUMAN, "a person starts its agent"),
+	M(FAILED, WAITING, "it was told to start again; its turn has not come"),
+	M(FAILED, NEEDS_HUMAN, "a person starts its agent, or must act first"),
 	M(FAILED, STOPPING, "it is wanted no more"),
 	M(NEEDS_HUMAN, HEALTHY, "the agent registered"),
 	M(NEEDS_HUMAN, STARTING, "what it waited for was done"),
+	M(NEEDS_HUMAN, WAITING, "its account is good again, or it was told to start again"),
 	M(NEEDS_HUMAN, STOPPED, "its session ended; another follows"),
-	M(NEEDS_HUMAN, FAILED, "three sessions died early"),
+	M(NEEDS_HUMAN, FAILED, "its provider refuses it, or three sessions died early"),
 	M(NEEDS_HUMAN, STOPPING, "it is wanted no more"),
 };
 const size_t worker_move_count = ARRAY_LEN(worker_moves);

@@ -200,7 +200,6 @@ static enum err remove_kernel(struct provider_call *c, const struct run *run)
 const struct provider provider_kaggle = {
 	.name = "kaggle",
 	.caps = CAN_START | CAN_STOP | CAN_LOGS | KNOWS_RUNS | REMOTE | NEEDS_SECRET,
-	.poll_seconds = 30,
 	.check = check,
 	.verify = kaggle_verify,
 	.start = kaggle_start,

@@ -91,6 +91,15 @@ static enum err name_taken(struct provider_call *c, const char *owner, const cha
 	return ERR_INVALID;
 }
 
+/* No failure of Kaggle's: the same question has an answer later. */
+static enum err unsettled(struct provider_call *c, const char *sentence)
+{
+	error_set(c->error, ERR_UNAVAILABLE, "%s", sentence);
+	if (c->error)
+		c->error->reason = "unsettled";
+	return ERR_UNAVAILABLE;
+}
+
 static enum err lost_inputs(struct provider_call *c, const char *names)
 {
 	error_set(c->error, ERR_INVALID, "Kaggle has no such inputs: %.180s.", names);
@@ -140,7 +149,7 @@ enum err kaggle_find(struct provider_call *c, const struct launch *l, struct run
 		return err;
 	/* A push may show late. */
 	if (l->launched_for < (double)c->config->kaggle_settle_seconds)
-		return error_set(c->error, ERR_UNAVAILABLE, "It is not yet certain whether Kaggle took the start.");
+		return unsettled(c, "It is not yet certain whether Kaggle took the start.");
 	return error_set(c->error, ERR_NOT_FOUND, "Kaggle has no run of this start.");
 }
 
@@ -160,7 +169,7 @@ static enum err make_sure(struct provider_call *c, const struct launch *l, const
 	err = kaggle_status_get(c, &(struct kaggle_reference){.owner = owner, .name = l->name, .version = k.version}, &status);
 	if (err)
 		return err == ERR_NOT_FOUND ? OK : err;
-	return status.phase == RUN_ENDED ? OK : error_set(c->error, ERR_UNAVAILABLE, "An earlier run of this notebook has not ended at Kaggle yet.");
+	return status.phase == RUN_ENDED ? OK : unsettled(c, "An earlier run of this notebook has not ended at Kaggle yet.");
 }
 
 /* ---- taking back ---------------------------------------------------------- */
@@ -184,7 +193,7 @@ static enum err take_back(struct provider_call *c, const struct kaggle_reference
 			break;
 		clock_sleep_ms(UNDO_PAUSE_MS);
 	} while (clock_ms() < until && kaggle_left(c) > CHECK_MS);
-	return error_set(c->error, ERR_UNAVAILABLE, "A run that lacks its inputs could not be ended at Kaggle yet.");
+	return unsettled(c, "A run that lacks its inputs could not be ended at Kaggle yet.");
 }
 
 /* ---- the push ------------------------------------------------------------- */

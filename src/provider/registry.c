@@ -1,6 +1,7 @@
 /* registry - the providers that exist, and what their errors mean. */
 #include <string.h>
 
+#include "provider/kaggle.h"
 #include "provider/local.h"
 #include "provider/manual.h"
 #include "provider/provider.h"
@@ -8,18 +9,29 @@
 static const struct provider *const providers[] = {
 	&provider_local,
 	&provider_manual,
+	&provider_kaggle,
 };
+static const struct provider *added;
+
+void provider_add(const struct provider *p)
+{
+	added = p;
+}
 
 const struct provider *provider_at(size_t i)
 {
-	return i < ARRAY_LEN(providers) ? providers[i] : NULL;
+	if (i < ARRAY_LEN(providers))
+		return providers[i];
+	return i == ARRAY_LEN(providers) ? added : NULL;
 }
 
 const struct provider *provider_find(const char *name)
 {
-	for (size_t i = 0; i < ARRAY_LEN(providers); i++)
-		if (!strcmp(providers[i]->name, name))
-			return providers[i];
+	const struct provider *p;
+
+	for (size_t i = 0; (p = provider_at(i)); i++)
+		if (!strcmp(p->name, name))
+			return p;
 	return NULL;
 }
 

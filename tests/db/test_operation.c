@@ -37,7 +37,7 @@ static int claim(const char *me, struct operation *ret, int most)
 {
 	int n = -1;
 
-	ck_assert_msg(operation_claim(pool.role, &local, me, ret, most, &n, &e) == OK, "%s", e.msg);
+	ck_assert_msg(operation_claim(pool.role, &local, me, OPERATION_CLAIM_SECONDS, ret, most, &n, &e) == OK, "%s", e.msg);
 	return n;
 }
 
@@ -218,7 +218,7 @@ START_TEST(test_race_of_four_provisioners)
 			struct operation op[16];
 			int n;
 
-			if (operation_claim(db, &local, me, op, 16, &n, NULL))
+			if (operation_claim(db, &local, me, OPERATION_CLAIM_SECONDS, op, 16, &n, NULL))
 				_exit(1);
 			idle = n ? 0 : idle + 1;
 			for (int i = 0; i < n; i++) {

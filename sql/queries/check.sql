@@ -1,0 +1,81 @@
+-- Looking at accounts: are their credentials good, what hours are left, what is there of ours.
+
+-- name: check_claim
+-- The account at these providers ($1) that is due, for $2 seconds.  Replaced credentials are due at
+-- once: checked_version is cleared, so that they are claimed once.
+with due as materialized (
+  select a.id, a.sealed_version, a.checked_version from account a
+  where a.provider = any($1::text[]) and a.deleted_at is null and a.sealed is not null and a.status <> 'disabled'
+    and (a.check_at <= now() or (a.checked_version is not null and a.checked_version <> a.sealed_version))
+  order by a.check_at limit 1 for no key update skip locked)
+update account a set check_at = now() + make_interval(secs => $2::float8),
+  checked_version = case when d.checked_version = d.sealed_version then d.checked_version end
+from due d where a.id = d.id
+returning a.id, a.owner_id, a.provider, a.sealed_version, a.identity,
+  coalesce(a.swept_at < now() - interval '1 hour', true) as sweep,
+  exists (select from session s where s.account_id = a.id and s.state <> 'ended') as busy,
+  exists (select from worker w where w.account_id = a.id and w.state <> 'deleted') as used;
+
+-- name: check_ok
+-- The credentials of version $2 are those of user $3; the next look is in $4 seconds.  No row: they were
+-- replaced meanwhile.
+with old as materialized (
+  select id, owner_id, status, checked_version, sealed_version from account
+  where id = $1::int and sealed_version = $2::int and deleted_at is null for no key update),
+a as (
+  update account set status = 'ok', reason = null, identity = $3, checked_version = $2, checked_at = now(), updated_at = now(),
+    check_at = now() + make_interval(secs => $4::float8)
+  where id = any(array(select id from old)) returning id),
+e as (
+  insert into event(owner_id, topic, what, subjects)
+  select owner_id, 'account', 'ok', array[id::bigint] from old where status <> 'ok' or checked_version is distinct from sealed_version)
+select o.id, o.status <> 'ok' or o.checked_version is distinct from o.sealed_version as turned from old o join a on a.id = o.id;
+
+-- name: check_refused
+-- The credentials of version $2 are of no use until a person acts ($3 a sentence); asked again in $4 seconds.
+with old as materialized (
+  select id, owner_id, status, checked_version from account
+  where id = $1::int and sealed_version = $2::int and deleted_at is null for no key update),
+a as (
+  update account set status = 'needs_human', reason = $3, checked_version = $2, checked_at = now(), updated_at = now(),
+    check_at = now() + make_interval(secs => $4::float8)
+  where id = any(array(select id from old)) returning id)
+insert into event(owner_id, topic, what, subjects)
+select owner_id, 'account', 'needs_human', array[id::bigint] from old
+where status <> 'needs_human' or checked_version is distinct from $2
+returning subjects;
+
+-- name: check_later
+-- Nothing was learnt.
+update account set check_at = now() + make_interval(secs => $2::float8) where id = $1::int;
+
+-- name: account_workers_free
+-- Workers that waited for this account's credentials go on.
+with w as (
+  update worker set state = 'waiting', reason_code = 'account', reason = 'Its account is good again; it starts soon.',
+    version = version + 1, updated_at = now()
+  where account_id = $1::int and desired = 'running' and state = 'needs_human' and reason_code in ('credentials', 'account')
+  returning id, owner_id)
+insert into event(owner_id, topic, what, subjects, data)
+select owner_id, 'worker', 'waiting', array_agg(id::bigint), jsonb_build_object('reasonCode', 'account') from w group by owner_id
+returning subjects;
+
+-- name: account_hurry
+-- Steps and looks of this account that were put off are due.
+with p as (
+  update session_poll set due = least(due, now()) where session_id = any(array(
+    select session_id from session_poll p join session s on s.id = p.session_id where s.account_id = $1::int)))
+update operation o set next_try_at = least(o.next_try_at, now())
+from worker w where w.account_id = $1 and w.state <> 'deleted' and o.worker_id = w.id and o.state = 'open';
+
+-- name: account_swept
+update account set swept_at = now() where id = $1::int;
+
+-- name: sweep_known idempotent
+-- Of these intents ($2) at account $1, what we know of each.
+select t.intent, s.id as session_id, s.account_id = $1::int as ours, s.provider_ref is not null as referenced, w.state = 'deleted' as deleted
+from unnest($2::uuid[]) t(intent) left join session s on s.intent = t.intent left join worker w on w.id = s.worker_id;
+
+-- name: sweep_removed
+insert into decision(kind, subject, reason, inputs)
+values ('stop', 'account ' || $1::int, $2, jsonb_build_object('intent', $3::text, 'reference', $4::jsonb));

@@ -1,0 +1,102 @@
+-- Runs at providers elsewhere, watched one by one.  A row of session_poll lives from the moment a run
+-- is known until the provider has said that it is over and what it left is kept.  To claim a row is
+-- to move its time; whoever dies with it loses only that time.
+
+-- name: session_ran_remote
+-- As session_ran, and the run is watched from now on.
+with s as (
+  update session set provider_ref = $2::jsonb where id = $1::bigint returning id, worker_id, provider),
+poll as (
+  insert into session_poll(session_id, provider, due) select id, provider, now() + make_interval(secs => $4::float8) from s
+  on conflict do nothing)
+update worker w set url = $3, version = version + 1, updated_at = now()
+from s where w.id = s.worker_id and w.session_id = s.id and w.url is distinct from $3;
+
+-- name: session_launched
+-- Just before the start is sent.  No row: the session is over, or its agent is there.
+update session set launched_at = now(), over_at = null
+where id = $1::bigint and state = 'starting' and registered_at is null
+returning id;
+
+-- name: poll_claim
+-- The run that has been due longest at these providers ($1), for $2 seconds; $3 grace.  `unwanted`:
+-- seconds since it should have ended (its session has, it is past its deadline, or its worker is
+-- wanted otherwise); null = it may run.
+with due as materialized (
+  select p.session_id, p.failures, p.phase, extract(epoch from now() - p.since)::float8 as phase_for
+  from session_poll p where p.provider = any($1::text[]) and p.due <= now()
+  order by p.due limit 1 for update skip locked),
+taken as (
+  update session_poll set due = now() + make_interval(secs => $2::float8) where session_id = any(array(select session_id from due)))
+select d.*, s.worker_id, s.account_id, s.provider, s.intent, s.provider_ref, s.resource,
+  s.state = 'ended' as ended, s.registered_at is not null as registered, s.over_at is not null as over, s.outputs_at is not null as kept,
+  extract(epoch from now() - s.over_at)::float8 as over_for,
+  s.got <> '{}' and not coalesce(s.resource = any(s.got) or s.resource = 'cpu', true) as got_none,
+  array_to_string(s.got, ', ') as got, a.gets && s.got as got_asked, array_to_string(a.gets, ', ') as gets,
+  w.session_id = s.id as current, w.desired, w.state as worker_state,
+  s.deadline + make_interval(secs => $3::float8) < now() as past_deadline,
+  extract(epoch from s.deadline - now())::float8 + $3::float8 as left,
+  extract(epoch from now() - coalesce(l.last_heartbeat, s.registered_at))::float8 as silent,
+  extract(epoch from greatest(
+    now() - s.ended_at,
+    case when s.deadline + make_interval(secs => $3::float8) < now() then now() - s.deadline - make_interval(secs => $3::float8) end,
+    case when w.desired <> 'running' and w.session_id = s.id then
+      coalesce(now() - (select o.created_at from operation o where o.worker_id = w.id and o.state = 'open' and o.kind <> 'start'),
+        interval '0') end))::float8 as unwanted
+from due d
+join session s on s.id = d.session_id
+join worker w on w.id = s.worker_id
+left join session_live l on l.session_id = s.id
+left join provider_accelerator a on a.provider = w.provider and lower(a.name) = lower(w.accelerator);
+
+-- name: poll_next
+-- Looked at: due again in $2 seconds, after so many failures; null keeps the phase.
+update session_poll set due = now() + make_interval(secs => $2::float8), failures = least($3::int, 30000),
+  phase = coalesce($4, phase), since = case when $4 is distinct from phase and $4 is not null then now() else since end
+where session_id = $1::bigint;
+
+-- name: poll_end
+delete from session_poll where session_id = $1::bigint;
+
+-- name: poll_hurry
+-- Somebody waits for the end of this run: it is looked at within $2 seconds.
+-- Not one that failed: its provider is not to be hurried.
+update session_poll set due = least(due, now() + make_interval(secs => $2::float8)) where session_id = $1::bigint and failures = 0;
+
+-- name: session_phase
+-- What is known of the run shows with its worker, while that is in one of these states ($4).
+with w as (
+  update worker set reason_code = $2, reason = $3, version = version + 1, updated_at = now()
+  where session_id = $1::bigint and state = any($4::text[]) and (reason_code is distinct from $2 or reason is distinct from $3)
+  returning id, owner_id, state)
+insert into event(owner_id, topic, what, subjects, data)
+select owner_id, 'worker', state, array[id::bigint], jsonb_build_object('reasonCode', $2::text) from w
+returning id;
+
+-- name: session_over
+-- Its run is over for certain; a step of its worker that waits for that is due.
+with s as (
+  update session set over_at = coalesce(over_at, now()) where id = $1::bigint returning worker_id)
+update operation o set next_try_at = least(o.next_try_at, now()) from s where o.worker_id = s.worker_id and o.state = 'open';
+
+-- name: session_keep
+-- What it left: $2 the log's end, or null; $3 names, $4 sizes, $5 contents (null = too large).
+-- No row: it was kept before.
+with s as (
+  update session set outputs_at = now(), log_tail = coalesce($2, log_tail)
+  where id = $1::bigint and outputs_at is null
+  returning id),
+files as (
+  insert into session_output(session_id, name, size, content)
+  select s.id, f.name, f.size, f.content from s cross join unnest($3::text[], $4::bigint[], $5::bytea[]) f(name, size, content)
+  on conflict do nothing)
+select id from s;
+
+-- name: account_room
+-- A run of this account is over: workers that wait for room may try.
+update operation o set next_try_at = least(o.next_try_at, now())
+from worker w where w.account_id = $1::int and w.state = 'waiting' and w.reason_code = 'capacity' and o.worker_id = w.id and o.state = 'open';
+
+-- name: session_queued
+-- Its provider says that it waits for a machine: its hours begin later.
+update session set queued_at = now() where id = $1::bigint and state <> 'ended';
