@@ -3,7 +3,7 @@
  *
  * The shape of the outer object (known members, types, ranges) is the route's
  * schema; this module judges what a table cannot say: payloads, names of
- * accelerators, requirements, files, times.  It does no I/O and finds every
+ * accelerators and secrets, requirements, files, times.  It does no I/O and finds every
  * error, each with the path of its field ("payload.env.PATH", behind the
  * caller's prefix).
  */

@@ -30,16 +30,16 @@ select w.k, m.id from made m join want w
 
 -- name: job_submit
 -- All of $1 [{"l" lane,"n" name,"g" tags,"p" payload,"r" retry on,"m" most attempts,"t" timeout,
--- "e" estimate,"a" run after},…] for owner $2, or nothing when one of the lanes $3 does not exist
+-- "e" estimate,"a" run after,"s" secrets' names},…] for owner $2, or nothing when one of the lanes $3 does not exist
 -- (a cache of another database, or a transaction that was rolled back).  Ids in the order of $1.
 with t as materialized (
   select next_job_id() as id, x.* from rows from (jsonb_to_recordset($1::jsonb)
-    as (l int, n text, g text[], p jsonb, r text[], m smallint, t int, e int, a timestamptz)) with ordinality
-    as x(l, n, g, p, r, m, t, e, a, k)
+    as (l int, n text, g text[], p jsonb, r text[], m smallint, t int, e int, a timestamptz, s text[])) with ordinality
+    as x(l, n, g, p, r, m, t, e, a, s, k)
   where not exists (select from unnest($3::int[]) w(id) where not exists (select from lane where lane.id = w.id))),
 j as (
-  insert into job(id, owner_id, lane, name, tags, payload, retry_on, max_attempts, timeout_seconds, estimated_seconds)
-  select id, $2::int, l, n, g, p, coalesce(r, '{}'), m, t, e from t),
+  insert into job(id, owner_id, lane, name, tags, payload, retry_on, max_attempts, timeout_seconds, estimated_seconds, secrets)
+  select id, $2::int, l, n, g, p, coalesce(r, '{}'), m, t, e, s from t),
 ready as (
   insert into job_ready(lane, id, owner_id, max_attempts)
   select l, id, $2::int, m from t where a is null or a <= now()),

@@ -75,12 +75,12 @@ cross join lateral (select sharing_allowed from provider_policy where provider =
 
 -- name: claim_again
 -- $1 session, $2 job: leases whose delivery may have been lost, with the same lease.
-select l.id, l.lease, l.session_id, l.lane, l.attempt, l.gpus, l.seconds, j.name, j.payload, j.timeout_seconds, n.type
+select l.id, l.lease, l.session_id, l.lane, l.attempt, l.gpus, l.seconds, j.name, j.payload, j.timeout_seconds, j.secrets, n.type
 from unnest($1::bigint[], $2::bigint[]) t(session_id, id)
 cross join lateral (
   select * from job_lease where id = t.id offset 0) l
 cross join lateral (
-  select name, payload, timeout_seconds from job where id = l.id and owner_id = l.owner_id offset 0) j
+  select name, payload, timeout_seconds, to_json(secrets) secrets from job where id = l.id and owner_id = l.owner_id offset 0) j
 cross join lateral (
   select type from lane where id = l.lane offset 0) n
 where l.session_id = t.session_id;
@@ -166,10 +166,10 @@ e as (
 d as (
   insert into decision(kind, subject, reason, inputs)
   select 'placement', 'claim', count(*) || ' jobs leased', $7::jsonb from held having count(*) > 0)
-select h.id, h.lease, h.session_id, h.lane, h.attempt, h.gpus, h.seconds, j.name, j.payload, j.timeout_seconds, n.type
+select h.id, h.lease, h.session_id, h.lane, h.attempt, h.gpus, h.seconds, j.name, j.payload, j.timeout_seconds, j.secrets, n.type
 from held h
 cross join lateral (
-  select name, payload, timeout_seconds from job where id = h.id and owner_id = h.owner_id offset 0) j
+  select name, payload, timeout_seconds, to_json(secrets) secrets from job where id = h.id and owner_id = h.owner_id offset 0) j
 cross join lateral (
   select type from lane where id = h.lane offset 0) n;
 

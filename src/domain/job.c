@@ -28,6 +28,8 @@ static void add_job(struct buf *doc, const struct job_spec *s, int32_t lane)
 	add_member(doc, "n", json_get(s->document, "name"));
 	add_member(doc, "g", json_get(s->document, "tags"));
 	add_member(doc, "r", json_get(s->document, "retryOn"));
+	if (json_len(json_get(s->document, "secrets")))
+		add_member(doc, "s", json_get(s->document, "secrets"));
 	add_member(doc, "a", json_get(s->document, "runAfter"));
 	add_member(doc, "p", s->payload);
 	buf_addc(doc, '}');

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "domain/secret.h"
 
 enum { REQUIREMENT_MAX = 200, SEGMENT_MAX = 128, SEGMENTS = 8 };
 
@@ -396,6 +397,31 @@ static void read_retry_on(struct walk *w, const struct json *v)
 		bad(w, "retryOn.1", "is there twice");
 }
 
+static bool has_member(const struct json *object, struct str name)
+{
+	for (struct json_iter it = json_iter(object); json_next(&it);)
+		if (str_eqz(name, it.key))
+			return true;
+	return false;
+}
+
+/* Whether the person has them is the caller's to ask. */
+static void read_secrets(struct walk *w, const struct json *secrets, const struct json *env)
+{
+	for (size_t i = 0; i < json_len(secrets); i++) {
+		struct str name = json_as_str(json_at(secrets, i));
+		const char *fault = secret_name_fault(name);
+
+		if (fault)
+			bad(w, item(w, "secrets", i), "%s", fault);
+		else if (has_member(env, name))
+			bad(w, item(w, "secrets", i), "stands in payload.env, too");
+		for (size_t k = 0; !fault && k < i; k++)
+			if (str_eq(name, json_as_str(json_at(secrets, k))))
+				bad(w, item(w, "secrets", i), "is there twice");
+	}
+}
+
 static void read_run_after(struct walk *w, const struct json *v)
 {
 	int64_t ms;
@@ -440,6 +466,7 @@ bool job_spec_read(const struct job_judge *j, int64_t owner, struct json *docume
 	read_tags(&w, json_get(document, "tags"));
 	read_retry_on(&w, json_get(document, "retryOn"));
 	read_run_after(&w, json_get(document, "runAfter"));
+	read_secrets(&w, json_get(document, "secrets"), json_get(ret->payload, "env"));
 	read_absent(&w, document);
 	if (!json_get(document, "endpoint"))
 		read_payload(&w, ret->payload);

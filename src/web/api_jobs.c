@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "domain/job.h"
+#include "domain/secret.h"
 #include "web/model.h"
 #include "web/problem.h"
 #include "web/wake.h"
@@ -40,6 +41,8 @@ static const char *const includes[] = {"payload", NULL};
 	{"timeoutSeconds", FIELD_INT, 0, .min = 1, .max = JOB_SECONDS_MAX, .doc = "Of one attempt."},                            \
 	{"estimatedSeconds", FIELD_INT, 0, .min = 1, .max = JOB_SECONDS_MAX, .doc = "How long it will run."},                    \
 	{"runAfter", FIELD_TIME, 0, .doc = "Not before; at most a year ahead."},                                                 \
+	{"secrets", FIELD_STRINGS, 0, .min = 0, .max = JOB_SECRETS_MAX, .item_max = SECRET_NAME_MAX,                             \
+	 .doc = "Names of your secrets, which the job finds in its environment."},                                               \
 	{"webhook", FIELD_STRING, 0, .min = 1, .max = 2000, .doc = "Called when it ends."}
 
 const struct field job_create_body[] = {JOB_FIELDS, {0}};
@@ -114,6 +117,65 @@ static enum err read_specs(struct request *req, struct json *const *documents, i
 	return error_set(e, faults.worst, bad == 1 ? "The job is not valid." : "%d jobs are not valid.", bad);
 }
 
+/* The names in use, as a text array; false when there are none. */
+static bool secret_names(const struct job_spec *specs, int n, struct buf *ret)
+{
+	bool any = false;
+
+	array_begin(ret);
+	for (int i = 0; i < n; i++) {
+		const struct json *names = json_get(specs[i].document, "secrets");
+
+		for (size_t k = 0; k < json_len(names); k++) {
+			array_add_str(ret, json_as_str(json_at(names, k)));
+			any = true;
+		}
+	}
+	array_end(ret);
+	return any;
+}
+
+static bool is_known(const struct rows *known, struct str name)
+{
+	for (int i = 0; i < rows_count(known); i++)
+		if (str_eq(row_str(known, i, "name"), name))
+			return true;
+	return false;
+}
+
+static const char *secret_field(const struct request *req, int job, size_t at)
+{
+	const char *path = json_has(req->json, "jobs") ? arena_printf(req->arena, "jobs.%d.secrets.%zu", job, at)
+						       : arena_printf(req->arena, "secrets.%zu", at);
+
+	return path ? path : "secrets";
+}
+
+/* Who submits has all that the jobs name. */
+static enum err check_secrets(struct ctx *ctx, struct request *req, const struct job_spec *specs, int n, struct error *e)
+{
+	cleanup_buf struct buf names = BUF_INIT(JOB_BATCH_MAX * JOB_SECRETS_MAX * (SECRET_NAME_MAX + 8));
+	cleanup_rows struct rows known = {0};
+	int missing = 0;
+	enum err err;
+
+	if (!secret_names(specs, n, &names))
+		return OK;
+	err = secret_known(ctx->db, &req->principal, &names, &known, e);
+	for (int i = 0; !err && i < n; i++) {
+		const struct json *list = json_get(specs[i].document, "secrets");
+
+		for (size_t k = 0; k < json_len(list); k++) {
+			if (is_known(&known, json_as_str(json_at(list, k))))
+				continue;
+			missing++;
+			if (req->errors)
+				field_error_add(req->errors, req->arena, secret_field(req, i, k), "names no secret of yours");
+		}
+	}
+	return err ? err : missing ? error_set(e, ERR_INVALID, "You have no secret of that name.") : OK;
+}
+
 static struct json *placed_model(const struct job_placed *p)
 {
 	struct json *j = json_object();
@@ -137,6 +199,8 @@ static enum err submit(struct ctx *ctx, struct request *req, struct json *const 
 	if (!specs)
 		return error_set(e, ERR_TOO_LARGE, "The request is too large.");
 	err = read_specs(req, documents, n, specs, e);
+	if (!err)
+		err = check_secrets(ctx, req, specs, n, e);
 	if (!err)
 		err = job_submit(ctx->db, req->arena, &req->principal, specs, n, placed, e);
 	if (!err) {

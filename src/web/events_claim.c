@@ -131,6 +131,10 @@ static void add_job(struct exchange *x, const struct rows *rows, int row)
 		buf_adds(b, ",\"name\":");
 		buf_add_json(b, row_str(rows, row, "name"));
 	}
+	if (!row_null(rows, row, "secrets")) {
+		buf_adds(b, ",\"secrets\":");
+		buf_addstr(b, row_str(rows, row, "secrets"));
+	}
 	buf_adds(b, ",\"payload\":");
 	buf_addstr(b, row_str(rows, row, "payload"));
 	buf_addc(b, '}');

@@ -119,6 +119,9 @@ struct json *model_job(const struct rows *r, int i, const struct pool *pool)
 	put_i64(j, "attempt", r, i, "attempt");
 	put_i64(j, "maxAttempts", r, i, "max_attempts");
 	put_raw(j, "retryOn", r, i, "retry_on");
+	json_put(j, "secrets", row_null(r, i, "secrets") ? json_array() : NULL);
+	if (!row_null(r, i, "secrets"))
+		put_raw(j, "secrets", r, i, "secrets");
 	put_i64(j, "priority", r, i, "priority");
 	json_put(j, "accelerator", accelerator(row_str(r, i, "accelerator")));
 	put_i64(j, "gpus", r, i, "gpus");

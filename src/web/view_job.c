@@ -133,6 +133,7 @@ void view_job_whole(const struct view *v, struct json *job)
 
 	put_joined(job, "acceleratorText", json_get(job, "accelerator"));
 	put_joined(job, "tagsText", json_get(job, "tags"));
+	put_joined(job, "secretsText", json_get(job, "secrets"));
 	put_joined(job, "requirementsText", json_get(payload, "requirements"));
 	put_code(job, payload);
 	put_pretty(job, "resultText", json_get(job, "result"));
