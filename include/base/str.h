@@ -60,12 +60,14 @@ struct buf {
 	char *ptr;
 	size_t len, cap, max;
 	bool failed;
+	bool secret; /* memory that it gives up is zeroed first */
 };
 
 #define BUF_INIT(maximum) ((struct buf){.max = (maximum)})
+#define BUF_SECRET(maximum) ((struct buf){.max = (maximum), .secret = true})
 #define cleanup_buf __attribute__((cleanup(buf_free)))
 
-void buf_free(struct buf *b);
+void buf_free(struct buf *b); /* empty, with the same maximum and no longer secret */
 void buf_reset(struct buf *b); /* keeps the memory and the maximum */
 void buf_add(struct buf *b, const void *bytes, size_t len);
 void buf_addc(struct buf *b, char c);

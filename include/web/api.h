@@ -36,6 +36,14 @@ extern const struct field account_create_body[], account_change_body[];
 /* api_policies.c */
 handler policies_list;
 
+/* api_secrets.c */
+handler secrets_list, secrets_put, secrets_remove;
+extern const struct field secret_put_body[];
+
+/* secrets_give.c */
+handler secrets_give;
+extern const struct field secrets_give_body[];
+
 /* api_audit.c */
 handler audit_get, decisions_get;
 extern const struct field audit_query_fields[], decisions_query[];

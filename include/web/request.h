@@ -25,6 +25,10 @@ struct field_errors;
 struct wakes;
 struct template_set;
 
+/* Which program answers: gpupool-web --role=… */
+enum serves { SERVES_API, SERVES_EVENTS, SERVES_SECRETS };
+const char *serves_name(enum serves s);
+
 enum method { METHOD_GET, METHOD_HEAD, METHOD_POST, METHOD_PUT, METHOD_PATCH, METHOD_DELETE, METHOD_OPTIONS, METHOD_OTHER };
 
 const char *method_name(enum method m);
@@ -74,6 +78,7 @@ struct request {
 
 /* What a synchronous handler may use. */
 struct ctx {
+	enum serves serves; /* whose routes are answered here */
 	struct db *db;
 	const struct config *config;
 	struct arena *arena; /* the request's */

@@ -32,7 +32,7 @@ struct response {
 	bool live;    /* its ETag names a version of a row, and more than that row changes: no 304 */
 	bool secret; /* holds a token: never stored for Idempotency-Key */
 	struct json **document; /* response_json() gives the document to it, unwritten; NULL = writes it */
-	char object[64]; /* what was made or changed, "token 12"; for the audit trail */
+	char object[80]; /* what was made or changed, "token 12"; for the audit trail */
 	struct json *audit; /* further detail for the audit trail or NULL; owned */
 };
 

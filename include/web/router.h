@@ -2,7 +2,7 @@
  * router - from a request to its row of the route table, and through the checks
  * that the row asks for, to the handler.
  *
- * The api role calls router_handle() for the whole way.  The events role calls
+ * The api and secrets roles call router_handle() for the whole way.  The events role calls
  * the steps that it needs: router_match(), then router_body() once the body is
  * there; its principals come with its own batched statements, judged by
  * router_permit().
@@ -16,7 +16,7 @@
 
 /*
  * Finds the row: sets req->route and captures.  ERR_NOT_FOUND; ERR_METHOD (an
- * Allow header is added to res); ERR_MISDIRECTED when the other role serves it;
+ * Allow header is added to res); ERR_MISDIRECTED when another role serves it;
  * ERR_TOO_LARGE, ERR_MEDIA_TYPE by the head of the request alone, before the
  * body was read; ERR_INVALID for a token in the query string.
  */

@@ -26,7 +26,7 @@ delete from user_secret where owner_id = $1::int and name = $2 returning id;
 -- name: secret_of_lease idempotent
 -- $1 token hash, $2 worker, $3 lease.  No row: nobody has this token.  held: the session holds this lease
 -- now.  One row each secret that its job names; id null: its owner has none of that name (any more).
-select s.state, l.id is not null as held, l.id as job_id, l.owner_id, w.name, u.id, u.sealed, u.key_id
+select s.id as session_id, s.state, l.id is not null as held, l.id as job_id, l.owner_id, w.name, u.id, u.sealed, u.key_id
 from session s
 left join lateral (
   select id, owner_id from job_lease where session_id = s.id and lease = $3::uuid) l on true
@@ -38,13 +38,13 @@ where s.token_hash = $1 and s.worker_id = $2::bigint
 order by w.k;
 
 -- name: secret_given
--- Secrets $1 int[] of person $2 went to a job: object $3, detail $4; $5 address, $6 request.
+-- Secrets $1 int[] of person $2 went to a job: object $3, detail $4; $5 address, $6 request, $7 action.
 -- The last use is kept to the minute, so that one that a thousand jobs use is not written a thousand times.
 with used as (
   update user_secret set last_used_at = now()
   where id = any($1::int[]) and coalesce(last_used_at < now() - interval '1 minute', true))
 insert into audit(user_id, token_id, action, object, detail, address, request_id)
-values ($2::int, null, 'secrets.give', $3, $4::jsonb, $5, $6);
+values ($2::int, null, $7, $3, $4::jsonb, $5, $6);
 
 -- name: secret_stale idempotent
 -- For a rotation: at most $3 boxes above id $2 that are not sealed to key $1.

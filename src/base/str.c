@@ -289,6 +289,8 @@ bool str_is_utf8(struct str s)
 
 void buf_free(struct buf *b)
 {
+	if (b->secret && b->ptr)
+		explicit_bzero(b->ptr, b->cap);
 	free(b->ptr);
 	*b = BUF_INIT(b->max);
 }
@@ -299,6 +301,19 @@ void buf_reset(struct buf *b)
 	b->failed = false;
 	if (b->ptr)
 		b->ptr[0] = '\0';
+}
+
+/* realloc() may leave what it moved behind. */
+static char *grow_secret(struct buf *b, size_t cap)
+{
+	char *ptr = malloc(cap);
+
+	if (ptr && b->ptr) {
+		memcpy(ptr, b->ptr, b->cap);
+		explicit_bzero(b->ptr, b->cap);
+		free(b->ptr);
+	}
+	return ptr;
 }
 
 /* Makes room for len more bytes and a NUL; false (and failed) above the maximum. */
@@ -321,7 +336,7 @@ static bool buf_grow(struct buf *b, size_t len)
 		cap = cap > SIZE_MAX / 2 ? need : cap * 2;
 	if (cap > b->max + 1)
 		cap = b->max + 1;
-	ptr = realloc(b->ptr, cap);
+	ptr = b->secret ? grow_secret(b, cap) : realloc(b->ptr, cap);
 	if (!ptr)
 		error_no_memory();
 	b->ptr = ptr;

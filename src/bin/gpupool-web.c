@@ -1,4 +1,4 @@
-/* gpupool-web - FastCGI processes behind nginx: --role=api or --role=events. */
+/* gpupool-web - FastCGI processes behind nginx: --role=api, --role=events or --role=secrets. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,14 +10,16 @@
 #include "web/events.h"
 #include "web/fcgi.h"
 #include "web/nginx_routes.h"
+#include "web/secrets_role.h"
 #include "web/template.h"
 #include "web/version.h"
 
 static const char usage[] =
-	"usage: gpupool-web [--role=api|events] [--config=FILE] [--print-config | --print-nginx]\n"
+	"usage: gpupool-web [--role=api|events|secrets] [--config=FILE] [--print-config | --print-nginx]\n"
 	"\n"
 	"  --role=api      REST and dashboard (the default)\n"
 	"  --role=events   what waits and streams: agents' calls, event streams, logs, artifacts\n"
+	"  --role=secrets  gives jobs the secrets that they name; has their private key\n"
 	"  --config=FILE   settings, `key = value` lines; GPUPOOL_<KEY> in the environment wins\n"
 	"  --print-config  show the settings in effect, and end\n"
 	"  --print-nginx   show nginx's location blocks for the routes, and end\n"
@@ -42,6 +44,12 @@ static int events_processes(const struct config *c)
 	return 1;
 }
 
+/* Two, so that one may end. */
+static int secrets_processes(const struct config *c)
+{
+	return c->web_processes == 1 ? 1 : 2;
+}
+
 static const struct role_row {
 	const char *name, *process;
 	int (*processes)(const struct config *c);
@@ -49,6 +57,7 @@ static const struct role_row {
 } role_rows[] = {
 	{"api", "gpupool-web", api_processes, fcgi_child},
 	{"events", "gpupool-web-events", events_processes, events_child},
+	{"secrets", "gpupool-web-secrets", secrets_processes, secrets_child},
 };
 
 static const struct role_row *find_role(const char *name)

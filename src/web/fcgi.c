@@ -21,6 +21,7 @@ enum { SILENT_MS = 1000, FULL_PAUSE_MS = 100 };
 
 struct worker {
 	const struct server_child *child;
+	const struct fcgi_role *role;
 	FCGX_Request fcgi;
 	struct db *db;
 	struct arena arena;
@@ -85,6 +86,13 @@ static enum err read_body(struct request *req, struct error *e)
 	return OK;
 }
 
+/* The stream's buffer was handed to the kernel, and is freed as it is. */
+static void wipe_stream(FCGX_Stream *out)
+{
+	if (out->wrNext && out->stop > out->wrNext)
+		crypto_wipe(out->wrNext, (size_t)(out->stop - out->wrNext));
+}
+
 static void write_answer(FCGX_Request *fcgi, const struct response *res)
 {
 	cleanup_buf struct buf head = BUF_INIT(64 << 10);
@@ -95,11 +103,14 @@ static void write_answer(FCGX_Request *fcgi, const struct response *res)
 		FCGX_PutStr(res->body.ptr ? res->body.ptr : "", (int)res->body.len, fcgi->out);
 	if (FCGX_FFlush(fcgi->out) || FCGX_GetError(fcgi->out))
 		log_debug("fcgi.write", "error=%d", FCGX_GetError(fcgi->out));
+	if (res->body.secret)
+		wipe_stream(fcgi->out);
 }
 
 static void serve(struct worker *w)
 {
 	struct ctx ctx = {
+		.serves = w->role->serves,
 		.db = w->db,
 		.config = w->child->config,
 		.arena = &w->arena,
@@ -162,11 +173,19 @@ static void pause_ms(int64_t ms)
 	nanosleep(&ts, NULL);
 }
 
+/* How long to wait for a connection at most; -1 = for ever. */
+static int64_t until_next(struct worker *w)
+{
+	int64_t hint = wake_timer(&w->wakes), tick = w->role->tick ? w->role->tick(w->child, w->db) : -1;
+
+	return hint < 0 || (tick >= 0 && tick < hint) ? tick : hint;
+}
+
 /* False when the listening descriptor is of no use any more. */
 static bool turn(struct worker *w)
 {
 	struct pollfd p = {.fd = w->child->listen_fd, .events = POLLIN};
-	int64_t ms = wake_timer(&w->wakes);
+	int64_t ms = until_next(w);
 	struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
 	int fd, n = ppoll(&p, 1, ms < 0 ? NULL : &ts, w->child->open_mask);
 
@@ -188,7 +207,7 @@ static bool start(struct worker *w)
 	char application[32];
 	struct db_options o = {.conninfo = w->child->config->database, .application = application};
 
-	snprintf(application, sizeof(application), "gpupool-web api/%d", w->child->number);
+	snprintf(application, sizeof(application), "gpupool-web %s/%d", serves_name(w->role->serves), w->child->number);
 	crypto_password_slots((int)w->child->config->password_slots);
 	/* Milliseconds that closing waits for the peer to close first. */
 	setenv("LIBFCGI_OS_CLOSE_POLL_TIMEOUT", "200", 1);
@@ -198,24 +217,33 @@ static bool start(struct worker *w)
 		return false;
 	}
 	own_signals();
-	if (!w->child->number && access(w->child->config->state, W_OK))
+	if (w->role->serves == SERVES_API && !w->child->number && access(w->child->config->state, W_OK))
 		log_warn("web.state", "path=%s error=\"%s\" effect=\"nobody can sign in by password\"", w->child->config->state, strerror(errno));
 	arena_init(&w->arena, FCGI_ARENA);
 	return db_open(&o, &w->db) == OK;
 }
 
-int fcgi_child(const struct server_child *child)
+int fcgi_serve(const struct server_child *child, const struct fcgi_role *role)
 {
 	static struct worker w; /* hints of 3 KiB and more: not on the stack */
 	bool usable = true;
 
-	w = (struct worker){.child = child};
+	w = (struct worker){.child = child, .role = role};
 	if (!start(&w))
 		return 1;
 	while (usable && !server_stopping())
 		usable = turn(&w);
 	wake_flush(&w.wakes, w.db);
+	if (role->end)
+		role->end(child, w.db);
 	db_close(w.db);
 	arena_free(&w.arena);
 	return usable ? 0 : 1;
+}
+
+int fcgi_child(const struct server_child *child)
+{
+	static const struct fcgi_role api = {.serves = SERVES_API};
+
+	return fcgi_serve(child, &api);
 }

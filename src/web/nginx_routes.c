@@ -67,7 +67,7 @@ static void add_location(struct buf *b, const char *path)
 
 static void add_place(struct buf *b, const struct place *p)
 {
-	bool events = p->serves == SERVES_EVENTS;
+	bool events = p->serves == SERVES_EVENTS, secrets = p->serves == SERVES_SECRETS;
 
 	add_location(b, p->path);
 	if (p->signs_in && !events)
@@ -75,9 +75,11 @@ static void add_place(struct buf *b, const struct place *p)
 	else if (!events)
 		buf_adds(b, "    limit_req zone=gpupool_calls burst=200 nodelay;\n"
 			    "    limit_req zone=gpupool_addresses burst=1000 nodelay;\n");
-	buf_addf(b, "    fastcgi_pass %s;\n", events ? "gpupool_events" : "gpupool_api");
+	buf_addf(b, "    fastcgi_pass gpupool_%s;\n", serves_name(p->serves));
 	if (events)
 		buf_adds(b, "    fastcgi_keep_conn on;\n");
+	if (secrets)
+		buf_adds(b, "    gzip off;\n");
 	if (p->flags & ROUTE_STREAM)
 		buf_adds(b, "    fastcgi_buffering off;\n    fastcgi_request_buffering off;\n    gzip off;\n");
 	if (p->flags & (ROUTE_STREAM | ROUTE_WAITS))
@@ -97,7 +99,7 @@ void nginx_routes(struct buf *b)
 			continue;
 		p = place_of(routes[i].path);
 		/* What needs nothing of its own is served by `location /`. */
-		if (p.serves == SERVES_EVENTS || p.signs_in || p.max_body > DEFAULT_BODY)
+		if (p.serves != SERVES_API || p.signs_in || p.max_body > DEFAULT_BODY)
 			add_place(b, &p);
 	}
 }

@@ -30,6 +30,13 @@ enum method method_parse(struct str name)
 	return METHOD_OTHER;
 }
 
+const char *serves_name(enum serves s)
+{
+	static const char *const names[] = {[SERVES_API] = "api", [SERVES_EVENTS] = "events", [SERVES_SECRETS] = "secrets"};
+
+	return names[s];
+}
+
 bool method_writes(enum method m)
 {
 	return m == METHOD_POST || m == METHOD_PUT || m == METHOD_PATCH || m == METHOD_DELETE;

@@ -169,7 +169,7 @@ enum err router_match(struct request *req, enum serves serves, struct response *
 		return err;
 	if (req->route->serves != serves)
 		return error_set(e, ERR_MISDIRECTED, "This address belongs to --role=%s; the web server sent it to the wrong one.",
-				 req->route->serves == SERVES_EVENTS ? "events" : "api");
+				 serves_name(req->route->serves));
 	err = check_query_secrets(req, e);
 	return err ? err : check_head(req, e);
 }
@@ -294,8 +294,10 @@ static enum err run_write(struct db *db, void *arg)
 static enum err run_handler(struct run *run)
 {
 	const struct route *r = run->req->route;
-	enum err err = idempotency_wanted(run->req, &run->keyed, run->e);
+	enum err err = OK;
 
+	if (!(r->flags & ROUTE_REPEATABLE))
+		err = idempotency_wanted(run->req, &run->keyed, run->e);
 	if (err)
 		return err;
 	if (!method_writes(r->method) || (r->flags & ROUTE_NO_TX)) {
@@ -324,7 +326,7 @@ static enum err walk(struct ctx *ctx, struct request *req, struct response *res,
 {
 	struct run run = {.ctx = ctx, .req = req, .res = res, .e = e};
 	const struct route *r;
-	enum err err = router_match(req, SERVES_API, res, e);
+	enum err err = router_match(req, ctx->serves, res, e);
 
 	if (err)
 		return err;

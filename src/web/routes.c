@@ -7,6 +7,7 @@
 #include "web/paging.h"
 
 #define API(method, path, name) METHOD_##method, path, name, SERVES_API
+#define SECRETS(method, path, name) METHOD_##method, path, name, SERVES_SECRETS
 /* The asynchronous handler comes as .async. */
 #define EVENTS(method, path, name) METHOD_##method, path, name, SERVES_EVENTS
 
@@ -79,6 +80,14 @@ const struct route routes[] = {
 	{API(GET, "/api/gpu/policies", "policies.list"), AUTH_ANY, PERM_READ, NOTHING, policies_list,
 	 .summary = "What each provider allows and has: terms, limits, accelerators."},
 
+	/* ---- secrets of one's own ---- */
+	{API(GET, "/api/gpu/secrets", "secrets.list"), AUTH_ANY, PERM_MANAGE, NOTHING, secrets_list,
+	 .summary = "My secrets, without their values."},
+	{API(POST, "/api/gpu/secrets", "secrets.put"), AUTH_ANY, PERM_MANAGE, JSON(KiB(256)), secrets_put, .body = secret_put_body,
+	 .flags = ROUTE_REPEATABLE, .success = 201, .summary = "Make a secret, or give it another value; nothing shows it again."},
+	{API(DELETE, "/api/gpu/secrets/:name", "secrets.remove"), AUTH_ANY, PERM_MANAGE, NOTHING, secrets_remove, .success = 204,
+	 .summary = "Remove a secret of mine."},
+
 	/* ---- what happened ---- */
 	{API(GET, "/api/gpu/audit", "audit.list"), AUTH_ANY, PERM_ADMIN, NOTHING, audit_get, .query = audit_query_fields,
 	 .summary = "Who did what, newest first."},
@@ -150,6 +159,13 @@ const struct route routes[] = {
 	{EVENTS(PUT, "/api/gpu/jobs/:id/artifacts/:name*", "agents.artifact"), AUTH_SESSION, PERM_NONE, BYTES((size_t)1 << 40),
 	 .async = events_artifact_put, .query = artifact_put_query, .flags = ROUTE_LENIENT | ROUTE_STREAM, .success = 201,
 	 .summary = "Stores a file of a job."},
+
+	/* ---- what opens secrets ---- */
+	{SECRETS(GET, "/healthz/secrets", "secrets.health"), AUTH_NONE, PERM_NONE, NOTHING, health_get, .flags = ROUTE_NO_DATABASE,
+	 .summary = "Whether the secrets process answers."},
+	{SECRETS(POST, "/api/gpu/workers/:id/secrets", "agents.secrets"), AUTH_SESSION, PERM_NONE, JSON(KiB(4)), secrets_give,
+	 .body = secrets_give_body, .flags = ROUTE_LENIENT | ROUTE_NO_TX | ROUTE_NO_AUDIT,
+	 .summary = "Gives the session that holds a job the secrets that the job names."},
 
 	/* ---- what waits and streams: people ---- */
 	{EVENTS(GET, "/api/gpu/events", "events.stream"), AUTH_ANY, PERM_READ, NOTHING, .async = events_stream_get,

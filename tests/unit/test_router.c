@@ -108,22 +108,34 @@ START_TEST(test_one_role_a_path)
 }
 END_TEST
 
-START_TEST(test_nginx_gets_every_route_of_the_events_role)
+/* Blocks that go to a role, and paths that it serves. */
+static void check_blocks(const char *conf, enum serves serves)
 {
-	cleanup_buf struct buf b = BUF_INIT(1 << 20);
+	char line[64];
 	size_t blocks = 0, wanted = 0;
 
-	nginx_routes(&b);
-	for (const char *p = b.ptr; (p = strstr(p, "fastcgi_pass gpupool_events;")); p++)
+	snprintf(line, sizeof(line), "fastcgi_pass gpupool_%s;", serves_name(serves));
+	for (const char *p = conf; (p = strstr(p, line)); p++)
 		blocks++;
 	for (size_t i = 0; i < route_count; i++) {
-		bool first = routes[i].serves == SERVES_EVENTS;
+		bool first = routes[i].serves == serves;
 
 		for (size_t k = 0; k < i; k++)
 			first &= strcmp(routes[k].path, routes[i].path) != 0;
 		wanted += first;
 	}
+	ck_assert_uint_gt(wanted, 0);
 	ck_assert_uint_eq(blocks, wanted);
+}
+
+START_TEST(test_nginx_gets_every_route_of_the_other_roles)
+{
+	cleanup_buf struct buf b = BUF_INIT(1 << 20);
+
+	nginx_routes(&b);
+	check_blocks(b.ptr, SERVES_EVENTS);
+	check_blocks(b.ptr, SERVES_SECRETS);
+	ck_assert_ptr_nonnull(strstr(b.ptr, "location ~ ^/api/gpu/workers/[^/]+/secrets$ {"));
 	ck_assert_ptr_nonnull(strstr(b.ptr, "location ~ ^/api/gpu/workers/[^/]+/claim$ {"));
 	ck_assert_ptr_nonnull(strstr(b.ptr, "location = /api/gpu/sign-in {\n    limit_req zone=gpupool_signin"));
 	ck_assert_ptr_nonnull(strstr(b.ptr, "location = /api/gpu/jobs/batch {"));
@@ -450,7 +462,7 @@ int main(void)
 	tcase_add_test(t, test_operation_ids_are_unique);
 	tcase_add_test(t, test_literal_rows_come_before_captures);
 	tcase_add_test(t, test_one_role_a_path);
-	tcase_add_test(t, test_nginx_gets_every_route_of_the_events_role);
+	tcase_add_test(t, test_nginx_gets_every_route_of_the_other_roles);
 	tcase_add_test(t, test_nginx_passes_what_is_read);
 	tcase_add_test(t, test_captures);
 	tcase_add_test(t, test_other_role);
