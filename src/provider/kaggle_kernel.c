@@ -168,7 +168,8 @@ enum err kaggle_status_get(struct provider_call *c, const struct kaggle_referenc
 /* BASE/kernels/output/download_zip/ID, on the same host: a path alone will do. */
 static int64_t session_of(const char *base, const char *location)
 {
-	struct str rest = str_of(location), id;
+	static const char route[] = "/kernels/output/download_zip/";
+	struct str rest = str_of(location), id, tail;
 	const char *path = strchr(strstr(base, "://") + 3, '/');
 	const char *prefixes[] = {base, path ? path : ""};
 	int64_t n;
@@ -176,11 +177,11 @@ static int64_t session_of(const char *base, const char *location)
 	for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
 		if (!str_starts(rest, prefixes[i]))
 			continue;
-		id = (struct str){rest.ptr + strlen(prefixes[i]), rest.len - strlen(prefixes[i])};
-		if (!str_starts(id, "/kernels/output/download_zip/"))
+		tail = (struct str){rest.ptr + strlen(prefixes[i]), rest.len - strlen(prefixes[i])};
+		if (!str_starts(tail, route))
 			continue;
-		id = (struct str){id.ptr + 29, id.len - 29};
-		str_cut(&id, '?', &id);
+		tail = (struct str){tail.ptr + sizeof(route) - 1, tail.len - (sizeof(route) - 1)};
+		str_cut(&tail, '?', &id);
 		return str_to_id(id, &n) ? n : 0;
 	}
 	return 0;

@@ -13,6 +13,8 @@ static bool is_denied(const struct json *o, const char *key)
 {
 	char name[64];
 
+	if (!key[0])
+		return false;
 	snprintf(name, sizeof(name), "has%c%s", key[0] >= 'a' && key[0] <= 'z' ? key[0] - 'a' + 'A' : key[0], key + 1);
 	return !json_bool(o, name, true);
 }
