@@ -57,7 +57,7 @@ import traceback
 import urllib.parse
 import uuid
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 PROTOCOL = 1
 
 CLAIM_WAIT = 25                 # seconds a claim stays parked at the server
@@ -80,6 +80,8 @@ NAME = re.compile(r"[A-Za-z0-9._-]{1,128}\Z")
 IDENT = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
+SECRET_NAME = re.compile(r"(?!(GPUPOOL_|LD_|PYTHON|BASH_)|(PATH|HOME|TMPDIR|USER|LOGNAME)\Z)[A-Z_][A-Z0-9_]{0,63}\Z")
+SECRETS_REPLY = 8 << 20
 
 # A job's environment is built from this list; everything else of the agent's own environment stays here.
 ENV_KEPT = ("PATH LANG LC_ALL LC_CTYPE TZ LD_LIBRARY_PATH LIBRARY_PATH CUDA_HOME CUDA_PATH CUDA_VERSION "
@@ -532,6 +534,11 @@ class Server:
         path = "/api/gpu/jobs/%s/logs?lease=%s&offset=%d" % (job.id, job.lease, offset)
         return self._json(link, "POST", path, data, headers={"Content-Type": "application/octet-stream"}, over=(401,))
 
+    def secrets(self, link, job):
+        """Secrets of a job whose lease we hold. A lease that is void answers 410, which here does not end the session."""
+        path = "/api/gpu/workers/%s/secrets" % urllib.parse.quote(str(self._worker), safe="")
+        return self._json(link, "POST", path, {"lease": job.lease}, over=(401,), limit=SECRETS_REPLY)
+
     def artifact(self, link, job, name, body, size, digest):
         path = "/api/gpu/jobs/%s/artifacts/%s?lease=%s" % (job.id, urllib.parse.quote(name), job.lease)
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size),
@@ -892,6 +899,7 @@ class Payload:
         self.args = self._strings(payload, "args")
         self.requirements = [text.strip() for text in self._strings(payload, "requirements")]
         self.env = payload.get("env") or {}
+        self.secrets = self._names(spec.get("secrets") or [])
         self.files = {}
         if self.code is not None and not isinstance(self.code, str):
             raise JobFailed("payload", "code must be a string")
@@ -906,6 +914,15 @@ class Payload:
             raise JobFailed("payload", "files must be an object")
         for name, value in files.items():
             self.files[name] = self._file(name, value)
+
+    @staticmethod
+    def _names(secrets):
+        if not isinstance(secrets, list):
+            raise JobFailed("payload", "secrets must be a list of names")
+        for name in secrets:
+            if not isinstance(name, str) or not SECRET_NAME.match(name):
+                raise JobFailed("payload", "secrets: %s cannot be set" % plain(name, 80))
+        return secrets
 
     @staticmethod
     def _strings(payload, field):
@@ -1399,9 +1416,10 @@ class Job:
         env.update(HOME=self.dir("home"), TMPDIR=self.dir.tmp, USER="job", LOGNAME="job", PYTHONUNBUFFERED="1")
         return env
 
-    def _job_environment(self, payload, venv):
+    def _job_environment(self, payload, venv, secrets):
         env = self._environment()
         env.update(payload.env)
+        env.update(secrets)
         if venv:
             env.update(VIRTUAL_ENV=venv, PATH=os.path.join(venv, "bin") + os.pathsep + env["PATH"])
         env.update(GPUPOOL_JOB_ID=self.id, GPUPOOL_ATTEMPT=str(self.spec.get("attempt", 1)),
@@ -1460,7 +1478,9 @@ class Job:
         venv = self.agent.venvs.get(self, payload.requirements) if payload.requirements else None
         python = os.path.join(venv, "bin", "python") if venv else sys.executable
         argv = payload.command or [python, "-u", "main.py"] + payload.args
-        end = self.command(argv, self._job_environment(payload, venv))
+        secrets = self._secrets(payload.secrets) if payload.secrets else {}
+        end = self.command(argv, self._job_environment(payload, venv, secrets))
+        del secrets
         if end.get("exit") != 0:
             return {"state": "failed", "error": failure(end, self.dir.tail())}
         outcome = {"state": "succeeded"}
@@ -1468,6 +1488,51 @@ class Job:
         if value is not None:
             outcome["result"] = value
         return outcome
+
+    def _secrets(self, names):
+        """The values of these secrets, asked for as late as can be: they are nowhere but in memory, and then in the
+        environment of the job's own command. An outage is waited out for as long as the lease was given for."""
+        link, backoff, until = self.agent.server.link(), Backoff(self.agent.settings.retry), self.lease_ends
+        try:
+            while True:
+                try:
+                    return self._checked_secrets(names, self.agent.server.secrets(link, self))
+                except Unreachable as error:
+                    delay = backoff.delay(error.retry_after)
+                    say("job %s: no secrets yet: %s; again in %.1f s", self.id, error, delay)
+                except Refused as no:
+                    if no.status != 410:
+                        raise JobFailed("secret_refused", "the server gave no secrets: %s" % no)
+                    self.void()
+                    raise JobStopped
+                if now() + delay >= until:
+                    self.stop("released", "its secrets could not be fetched")
+                self._sleep(delay)
+        finally:
+            link.close()
+
+    def _sleep(self, seconds):
+        """Wait unless the job is stopped."""
+        until = now() + seconds
+        while now() < until:
+            if self.agent.pause(max(0.0, min(0.1, until - now()))):
+                self.stop("released", "the agent ends")
+            self.check_stopped()
+        self.check_stopped()
+
+    @staticmethod
+    def _checked_secrets(names, reply):
+        got, missing = reply.get("secrets"), reply.get("missing") or []
+        if not isinstance(got, dict) or not isinstance(missing, list):
+            raise Unreachable("an answer without secrets")
+        lacking = [name for name in names if name in missing or (not missing and name not in got)]
+        if lacking:
+            raise JobFailed("secret_missing", "its owner has no secret %s" % ", ".join(lacking))
+        values = {name: got.get(name) for name in names}
+        for name, value in values.items():
+            if not isinstance(value, str) or "\0" in value:
+                raise JobFailed("secret_refused", "the value of %s cannot be in an environment" % name)
+        return values
 
     def _ship(self, item, shipper):
         """Log, artifacts, result, in this order: whoever sees the result can have the rest."""

@@ -94,6 +94,7 @@ class Pool:
         self.renewing = True
         self.log_limit = 64 << 20
         self.artifact_limit = 2 << 30
+        self.values = {}                # secrets: name → value
         self.unreadable = set()         # jobs whose results make the server refuse the whole request
         self.result_verdict = {}        # job id → reason of a refusal
         self.cut = {}                   # route → replies to lose
@@ -258,6 +259,19 @@ class Pool:
             job.events.append("result")
         return dict(answer, accepted=True)
 
+    def secrets(self, body):
+        fields(body, ("lease",))
+        job = next((job for job in self.jobs.values() if job.lease == body["lease"]), None)
+        need(job, "secrets for no job")
+        if job.void or job.item:
+            raise Problem(410, title="Gone", detail="This session does not hold that lease.")
+        names = job.options.get("secrets", [])
+        need(names, "asked for secrets of a job that names none")
+        missing = [name for name in names if name not in self.values]
+        if missing:
+            return {"secrets": {}, "missing": missing}
+        return {"secrets": {name: self.values[name] for name in names}, "later": "ignored"}
+
     def bye(self, body):
         fields(body, ("reason",), ("code", "log"))
         need(len(body.get("log", "").encode()) <= 16 << 10, "goodbye log too long")
@@ -402,7 +416,7 @@ class Route(http.server.BaseHTTPRequestHandler):
                 else:
                     need(url.path.split("/")[4] == pool.worker, "another worker")
                     act = {"claim": pool.claim, "heartbeat": pool.heartbeat, "results": pool.results,
-                           "goodbye": pool.bye}
+                           "goodbye": pool.bye, "secrets": pool.secrets}
                     need(route in act, "no route %s" % self.path)
                     answer = act[route](body)
             pool.changed.notify_all()
