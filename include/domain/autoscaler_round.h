@@ -1,0 +1,78 @@
+/*
+ * autoscaler_round - what one round of the autoscaler keeps, and where a worker
+ * could be started.  Private to domain/autoscaler*.c.
+ */
+#ifndef DOMAIN_AUTOSCALER_ROUND_H
+#define DOMAIN_AUTOSCALER_ROUND_H
+
+#include <string.h>
+
+#include "domain/autoscaler.h"
+
+enum strength { STRENGTH_NONE, STRENGTH_COMING, STRENGTH_READY };
+
+/* A look at one worker, and what this round has already counted on of it. */
+struct hand {
+	enum strength strength;
+	struct place_worker place; /* free: slots left */
+	ptrdiff_t account;         /* index, -1 = unknown */
+	ptrdiff_t pool;            /* index of its policy, -1 = none's */
+	int64_t cover;             /* jobs that it may still be counted for while it is on its way; -1 = untouched */
+	bool touched, used;        /* something waits for its free slots; it was decided on */
+};
+
+struct queue {
+	size_t lane;
+	int64_t priority, waited_s, id;
+	int64_t uncovered;
+	bool startable;
+};
+
+struct round {
+	const struct scale_snapshot *s;
+	struct arena *a;
+	struct scale_result *ret;
+	size_t cap;
+	struct hand *hands;              /* one a worker */
+	struct scale_resource (*left)[SCALE_RESOURCES]; /* one an account */
+	/* of the policy at hand */
+	const struct scale_policy *p;
+	size_t policy;
+	bool *allowed;                   /* one an account */
+	struct queue *queue;
+	size_t queue_count, first_stopped;
+	int64_t running, slots, uncovered, work_s;
+	bool full;                       /* the arena is */
+};
+
+/* Where a worker can be started for a lane. */
+struct place {
+	ptrdiff_t account, worker;       /* worker -1 = one is to be made */
+	const char *accelerator;
+	struct scale_resource *resource; /* NULL = not limited */
+	int64_t reserves_s, expires_ms;
+	/* where it cannot: why, and until when */
+	enum scale_code code;
+	const char *blocked, *why;
+	int64_t until_ms;
+};
+
+static inline bool eq(const char *a, const char *b)
+{
+	return !strcmp(a, b);
+}
+
+/* Index of an account, -1 = there is none. */
+ptrdiff_t scale_account_find(const struct scale_snapshot *s, int64_t id);
+bool scale_may_use(const struct scale_account *account, int64_t owner);
+/* What jobs may ask of a worker that was asked to be this and has not registered; sets r->full. */
+const char *scale_expected(struct round *r, const char *provider, const char *accelerator);
+/* Whether one that is on its way would do for a lane, whatever slots it will have. */
+bool scale_will_fit(const struct scale_lane *l, struct place_worker w);
+struct place_lane scale_place_lane(const struct scale_lane *l);
+/* Of the pool of the policy at hand. */
+bool scale_in_pool(const struct round *r, size_t worker);
+/* The place to start a worker for a lane; account -1 = none, with the reason. */
+struct place scale_place(struct round *r, const struct scale_lane *l);
+
+#endif
