@@ -21,6 +21,8 @@ command_run cmd_jobs_artifacts;
 /* cmd_people.c */
 command_run cmd_accounts_list, cmd_accounts_show, cmd_accounts_add, cmd_accounts_delete, cmd_users_list, cmd_users_add,
 	cmd_users_edit, cmd_users_delete, cmd_tokens_list, cmd_tokens_add, cmd_tokens_revoke, cmd_audit;
+/* cmd_keys.c */
+command_run cmd_keys_init, cmd_keys_list, cmd_keys_rotate;
 /* cmd_health.c */
 command_run cmd_health, cmd_openapi, cmd_doctor;
 /* cmd_server.c */

@@ -12,6 +12,7 @@
  *
  *     dev_dirs.c      state and run directory, lock, leftovers of a killed run
  *     dev_postgres.c  cluster, roles, passwords, migrations, the first user
+ *     dev_keys.c      the first sealing keys
  *     dev_services.c  the table of processes, supervision, the order of the end
  *     dev_nginx.c     its configuration
  *     dev_demo.c      the worker and the example job
@@ -86,6 +87,9 @@ int dev_log(struct dev *d, const char *name, struct owner o);
 enum err dev_postgres_prepare(struct dev *d, struct error *e) must_check; /* cluster and settings; before its start */
 enum err dev_postgres_setup(struct dev *d, struct error *e) must_check;   /* roles, schema, first user; while it runs */
 const char *dev_conninfo(struct dev *d, const char *role);
+
+/* ---- dev_keys.c ---- */
+enum err dev_keys_setup(struct dev *d, struct error *e) must_check; /* once the database has its schema */
 
 /* ---- dev_nginx.c ---- */
 enum err dev_nginx_prepare(struct dev *d, struct error *e) must_check;

@@ -127,6 +127,15 @@ static const struct option doctor[] = {
 	{"nginx", "FILE", "nginx's main configuration, such as /etc/nginx/nginx.conf", false},
 	END,
 };
+static const struct option keys[] = {
+	{"purpose", "PURPOSE", "what they seal: credentials or secrets (credentials)", false},
+	END,
+};
+static const struct option keys_rotate[] = {
+	{"purpose", "PURPOSE", "what they seal: credentials or secrets (credentials)", false},
+	{"wait", "DURATION", "for programs without the new key at most so long (for ever)", false},
+	END,
+};
 static const struct option migrate[] = {
 	{"check", NULL, "only say whether the schema is this program's", false},
 	END,
@@ -164,6 +173,9 @@ const struct command commands[] = {
 	{"jobs show", "ID", 1, 1, NEEDS_SERVER, "Shows a job and its result", NULL, cmd_jobs_show},
 	{"jobs submit", "FILE [ARGS…]", 0, -1, NEEDS_SERVER, "Submits a Python file, a command, or a batch; prints the job's id", job_submit, cmd_jobs_submit},
 	{"jobs wait", "ID…", 1, -1, NEEDS_SERVER, "Waits until jobs end; exit status 1 when one did not succeed", job_wait, cmd_jobs_wait},
+	{"keys init", "", 0, 0, NEEDS_CONFIG, "On the server: makes the first sealing key unless there is one", keys, cmd_keys_init},
+	{"keys list", "", 0, 0, NEEDS_CONFIG, "On the server: lists sealing keys, and which private halves are here", keys, cmd_keys_list},
+	{"keys rotate", "", 0, 0, NEEDS_CONFIG, "On the server: makes a new sealing key, seals everything to it, and retires the old", keys_rotate, cmd_keys_rotate},
 	{"migrate", "", 0, 0, NEEDS_CONFIG, "Brings the database of GPUPOOL_DATABASE to this program's schema", migrate, cmd_migrate},
 	{"nginx-conf", "", 0, 0, 0, "Prints the configuration for nginx's http block", nginx_conf, cmd_nginx_conf},
 	{"notebooks add", "PROVIDER", 1, 1, NEEDS_SERVER, "Creates a worker and starts it", notebook_add, cmd_notebooks_add},

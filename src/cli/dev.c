@@ -89,6 +89,8 @@ static enum err bring_up(struct dev *d, struct error *e)
 		err = dev_service_start(d, SERVICE_POSTGRES, e);
 	if (!err)
 		err = dev_postgres_setup(d, e);
+	if (!err)
+		err = dev_keys_setup(d, e);
 	return err ? err : start_services(d, e);
 }
 

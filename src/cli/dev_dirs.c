@@ -278,7 +278,7 @@ static enum err make_places(struct dev *d, struct error *e)
 /* Copies: a rebuild does not touch what runs, and other users reach them. */
 static enum err copy_programs(struct dev *d, struct error *e)
 {
-	static const char *const names[] = {"gpupool-web", "gpupool-provisioner"};
+	static const char *const names[] = {"gpupool-web", "gpupool-provisioner", "gpupool"};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		enum err err = files_copy(dev_text(d, "%s/%s", d->programs, names[i]), dev_text(d, "%s/bin/%s", d->run, names[i]), 0755, OWNER_SELF, e);

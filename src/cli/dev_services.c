@@ -66,8 +66,9 @@ static void say_events(struct dev *d, struct command *c)
 static void say_provisioner(struct dev *d, struct command *c)
 {
 	word(c, dev_text(d, "%s/bin/gpupool-provisioner", d->run));
-	word(c, "--providers=manual");
+	word(c, "--providers=manual,kaggle");
 	var(c, dev_text(d, "GPUPOOL_DATABASE=%s", dev_conninfo(d, "provisioner")));
+	var(c, dev_text(d, "GPUPOOL_KEYS=%s/keys", d->data));
 	var(c, dev_text(d, "GPUPOOL_STATE=%s/keys", d->data));
 }
 
