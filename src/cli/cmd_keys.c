@@ -114,8 +114,8 @@ static void say(struct cli *cli, const struct keys_rotation *r, enum keys_step s
 	switch (step) {
 	case KEYS_MADE: printf("key %lld made: %s/%lld.key\n", (long long)r->id, cli->config.keys, (long long)r->id); break;
 	case KEYS_WAITS:
-		printf("waiting for %s%s: it needs %lld.key in its directory of keys\n", r->instance, r->missing > 1 ? " and others" : "",
-		       (long long)r->id);
+		printf("waiting until %s%s found %lld.key in the directory of keys\n", r->instance,
+		       r->missing > 1 ? " and others have" : " has", (long long)r->id);
 		break;
 	case KEYS_ACTIVE: printf("key %lld is used from now on\n", (long long)r->id); break;
 	case KEYS_SEALED: break;

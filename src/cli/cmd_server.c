@@ -105,6 +105,7 @@ int cmd_nginx_conf(struct cli *cli)
 	const struct nginx_value values[] = {
 		{"API", or_else(cli, "api", "unix:/run/gpupool/api/socket")},
 		{"EVENTS", or_else(cli, "events", "unix:/run/gpupool/events/socket")},
+		{"SECRETS", or_else(cli, "secrets", "unix:/run/gpupool/secrets/socket")},
 		{"LOOPBACK_LIMITED", cli_option(cli, "spare-loopback") ? "0" : "1"},
 		{"SIGNIN_RATE", cli->config.signin_rate},
 		{"ADDRESS_RATE", cli->config.address_rate},

@@ -145,6 +145,7 @@ static const struct option nginx_conf[] = {
 	{"server-name", "NAME", "as which host (_)", false},
 	{"api", "SOCKET", "of gpupool-web --role=api (unix:/run/gpupool/api/socket)", false},
 	{"events", "SOCKET", "of gpupool-web --role=events (unix:/run/gpupool/events/socket)", false},
+	{"secrets", "SOCKET", "of gpupool-web --role=secrets (unix:/run/gpupool/secrets/socket)", false},
 	{"static", "DIR", "the static files", false},
 	{"store", "DIR", "the artifacts: GPUPOOL_STORE", false},
 	{"routes", "FILE", "where the blocks of `gpupool-web --print-nginx` are", false},

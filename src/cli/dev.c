@@ -56,14 +56,17 @@ static void take_charge(void)
 
 static enum err api_listens(struct dev *d, struct error *e)
 {
-	if (access(dev_text(d, "%s/api/socket", d->run), F_OK) == 0 && access(dev_text(d, "%s/events/socket", d->run), F_OK) == 0)
-		return OK;
-	return error_set(e, ERR_TIMEOUT, "gpupool-web does not listen; see %s/log", d->state);
+	static const char *const roles[] = {"api", "events", "secrets"};
+	bool all = true;
+
+	for (size_t i = 0; i < ARRAY_LEN(roles); i++)
+		all = all && access(dev_text(d, "%s/%s/socket", d->run, roles[i]), F_OK) == 0;
+	return all ? OK : error_set(e, ERR_TIMEOUT, "gpupool-web does not listen; see %s/log", d->state);
 }
 
 static enum err start_services(struct dev *d, struct error *e)
 {
-	static const enum service_id first[] = {SERVICE_API, SERVICE_EVENTS}, then[] = {SERVICE_NGINX, SERVICE_PROVISIONER, SERVICE_LOCAL};
+	static const enum service_id first[] = {SERVICE_API, SERVICE_EVENTS, SERVICE_SECRETS}, then[] = {SERVICE_NGINX, SERVICE_PROVISIONER, SERVICE_LOCAL};
 	enum err err = OK;
 
 	for (size_t i = 0; !err && i < ARRAY_LEN(first); i++)

@@ -25,6 +25,7 @@ enum {
 	UID_EVENTS = 60602,
 	UID_PROVISIONER = 60603,
 	UID_NGINX = 60604,
+	UID_SECRETS = 60606,
 	GID_DATABASE = 60610, /* may reach PostgreSQL's socket */
 	GID_WEB = 60611,      /* may reach the FastCGI sockets */
 	GID_STORE = 60612,    /* may read artifacts */
@@ -74,6 +75,7 @@ struct identity dev_identity(const struct dev *d, enum service_id s)
 		return (struct identity){.owner = pw ? (struct owner){pw->pw_uid, pw->pw_gid} : user(60605)};
 	case SERVICE_API: return (struct identity){user(UID_API), {GID_DATABASE, GID_WEB}, 2};
 	case SERVICE_EVENTS: return (struct identity){user(UID_EVENTS), {GID_DATABASE, GID_WEB, GID_STORE}, 3};
+	case SERVICE_SECRETS: return (struct identity){user(UID_SECRETS), {GID_DATABASE, GID_WEB}, 2};
 	case SERVICE_PROVISIONER: return (struct identity){user(UID_PROVISIONER), {GID_DATABASE}, 1};
 	case SERVICE_NGINX: return (struct identity){user(UID_NGINX), {GID_WEB, GID_STORE}, 2};
 	case SERVICE_LOCAL: /* stays root, only to give each job's process a user of its own */
@@ -257,11 +259,13 @@ static enum err make_places(struct dev *d, struct error *e)
 		{d->run, "/pg", d->root ? 0750 : 0700, {postgres.uid, GID_DATABASE}},
 		{d->run, "/api", d->root ? 02750 : 0700, {UID_API, GID_WEB}},
 		{d->run, "/events", d->root ? 02750 : 0700, {UID_EVENTS, GID_WEB}},
+		{d->run, "/secrets", d->root ? 02750 : 0700, {UID_SECRETS, GID_WEB}},
 		{d->run, "/nginx", 0755, {UID_NGINX, UID_NGINX}},
 		{d->state, "/log", 0755, self},
 		{d->state, "/secrets", 0700, self},
 		{d->data, "/store", d->root ? 02750 : 0700, {UID_EVENTS, GID_STORE}},
 		{d->data, "/keys", 0700, user(UID_PROVISIONER)},
+		{d->data, "/secret-keys", 0700, user(UID_SECRETS)},
 		{d->data, "/local", 0711, self},
 	};
 

@@ -10,6 +10,7 @@ static const struct holder {
 	const char *role, *purpose, *dir;
 } holders[] = {
 	{SERVICE_PROVISIONER, "provisioner", "credentials", "keys"},
+	{SERVICE_SECRETS, "secrets", "secrets", "secret-keys"},
 };
 
 static enum err make_first(struct dev *d, const struct holder *h, struct error *e)

@@ -94,6 +94,7 @@ enum err dev_nginx_prepare(struct dev *d, struct error *e)
 		{"CONNECTIONS", dev_text(d, "%ld", connections)},
 		{"API", dev_text(d, "unix:%s/api/socket", d->run)},
 		{"EVENTS", dev_text(d, "unix:%s/events/socket", d->run)},
+		{"SECRETS", dev_text(d, "unix:%s/secrets/socket", d->run)},
 		{"LOOPBACK_LIMITED", "0"},
 		{"SIGNIN_RATE", d->config.signin_rate},
 		{"ADDRESS_RATE", d->config.address_rate},

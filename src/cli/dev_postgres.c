@@ -22,6 +22,7 @@ static const struct database_role {
 	{"owner", SERVICE_COUNT},
 	{"web", SERVICE_API},
 	{"events", SERVICE_EVENTS},
+	{"secrets", SERVICE_SECRETS},
 	{"provisioner", SERVICE_PROVISIONER},
 	{"local", SERVICE_LOCAL},
 };

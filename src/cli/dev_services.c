@@ -63,6 +63,12 @@ static void say_events(struct dev *d, struct command *c)
 	say_web(d, c, "events", "events");
 }
 
+static void say_secrets(struct dev *d, struct command *c)
+{
+	say_web(d, c, "secrets", "secrets");
+	var(c, dev_text(d, "GPUPOOL_KEYS=%s/secret-keys", d->data));
+}
+
 static void say_provisioner(struct dev *d, struct command *c)
 {
 	word(c, dev_text(d, "%s/bin/gpupool-provisioner", d->run));
@@ -107,6 +113,7 @@ static const struct kind {
 	[SERVICE_POSTGRES] = {"postgres", say_postgres, SIGINT, SIGQUIT, 30000},
 	[SERVICE_API] = {"web-api", say_api, SIGTERM, SIGTERM, 8000},
 	[SERVICE_EVENTS] = {"web-events", say_events, SIGTERM, SIGTERM, 8000},
+	[SERVICE_SECRETS] = {"web-secrets", say_secrets, SIGTERM, SIGTERM, 8000},
 	[SERVICE_PROVISIONER] = {"provisioner", say_provisioner, SIGTERM, SIGTERM, 8000},
 	[SERVICE_LOCAL] = {"provisioner-local", say_local, SIGTERM, SIGTERM, 20000},
 	[SERVICE_NGINX] = {"nginx", say_nginx, SIGTERM, SIGTERM, 5000},
@@ -115,7 +122,7 @@ static const struct kind {
 /* Agents give their jobs back while the server still answers, so the local
  * provisioner goes first and the database last. */
 static const enum service_id stop_order[] = {
-	SERVICE_LOCAL, SERVICE_PROVISIONER, SERVICE_NGINX, SERVICE_EVENTS, SERVICE_API, SERVICE_POSTGRES,
+	SERVICE_LOCAL, SERVICE_PROVISIONER, SERVICE_NGINX, SERVICE_EVENTS, SERVICE_SECRETS, SERVICE_API, SERVICE_POSTGRES,
 };
 
 /* ---- starting ------------------------------------------------------------- */
