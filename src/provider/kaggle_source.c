@@ -14,7 +14,8 @@ static bool line_of(struct str *rest, const char *before, struct str *value)
 
 	if (!str_cut(rest, '\n', &line))
 		return false;
-	line = str_trim(line); /* also of a carriage return */
+	if (str_ends(line, "\r"))
+		line.len--;
 	if (!str_starts(line, before))
 		return false;
 	*value = (struct str){line.ptr + strlen(before), line.len - strlen(before)};

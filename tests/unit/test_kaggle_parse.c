@@ -219,7 +219,7 @@ START_TEST(test_mark)
 		"\n# gpupool intent " INTENT "\n# gpupool worker 7 of " HERE "\n", "# gpupool intent x\n# gpupool worker 7 of " HERE "\n",
 		"# gpupool intent " INTENT "\n# gpupool worker 0 of " HERE "\n", "# gpupool intent " INTENT "\n# gpupool worker 7\n",
 		"# gpupool intent " INTENT "\n# gpupool worker 7 in " HERE "\n", "# gpupool intent " INTENT " \n#\n# gpupool worker 7 of " HERE "\n",
-		"# gpupool intent " INTENT "\n# gpupool worker 7 of " HERE "x\n",
+		"# gpupool intent " INTENT "\n# gpupool worker 7 of " HERE "x\n", " # gpupool intent " INTENT "\n# gpupool worker 7 of " HERE "\n",
 	};
 	struct kaggle_mark m;
 
