@@ -57,13 +57,13 @@ static enum err usage(struct provider_call *c, struct usage_list *ret)
 
 /* ---- list ----------------------------------------------------------------- */
 
-/* A notebook that may be ours by its name: only its source tells. */
+/* A notebook that may be ours by its name: only its source tells.  Kaggle's list
+ * does not say whether it runs, and asking for each would double the calls. */
 static enum err add_found(struct provider_call *c, struct str owner, struct str name, struct run_list *ret)
 {
 	cleanup_kernel struct kaggle_kernel k = {0};
 	struct kaggle_reference r = {.owner = arena_str(c->arena, owner).ptr, .name = arena_str(c->arena, name).ptr};
 	struct run_found *f = &ret->items[ret->count];
-	struct run_status status;
 	enum err err;
 
 	if (!r.owner || !r.name)
@@ -73,10 +73,6 @@ static enum err add_found(struct provider_call *c, struct str owner, struct str 
 		return err == ERR_NOT_FOUND ? OK : err;
 	r.version = k.version;
 	r.kernel_id = k.id;
-	err = kaggle_status_get(c, &r, &status);
-	if (err && err != ERR_NOT_FOUND)
-		return err;
-	f->live = err || status.phase != RUN_ENDED;
 	f->worker = k.mark.worker;
 	f->intent = arena_str(c->arena, k.mark.intent);
 	ret->count++;

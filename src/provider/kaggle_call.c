@@ -223,6 +223,9 @@ static enum err by_status(struct provider_call *c, int status, struct str words,
 		error_set(c->error, err, "Kaggle answered with status %d.", status);
 		return err;
 	}
+	/* Somebody has it open in an editor, or saves at this moment: no failure of Kaggle's. */
+	if (status == 409)
+		return say(c, ERR_UNAVAILABLE, "unsettled", "At Kaggle somebody is changing this notebook, or its title is another's.", words);
 	return kaggle_refusal(c, words, err);
 }
 
