@@ -23,6 +23,8 @@ command_run cmd_accounts_list, cmd_accounts_show, cmd_accounts_add, cmd_accounts
 	cmd_users_edit, cmd_users_delete, cmd_tokens_list, cmd_tokens_add, cmd_tokens_revoke, cmd_audit;
 /* cmd_keys.c */
 command_run cmd_keys_init, cmd_keys_list, cmd_keys_rotate;
+/* cmd_secrets.c */
+command_run cmd_secrets_set, cmd_secrets_list, cmd_secrets_remove;
 /* cmd_health.c */
 command_run cmd_health, cmd_openapi, cmd_doctor;
 /* cmd_server.c */

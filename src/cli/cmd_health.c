@@ -70,7 +70,7 @@ static enum err check_token(struct cli *cli, struct error *say)
 	return err ? err : (error_set(say, OK, "the token is good"), OK);
 }
 
-static enum err check_events(struct cli *cli, struct error *say)
+static enum err reach_role(struct cli *cli, const char *role, const char *path, struct error *say)
 {
 	cleanup_reply struct rest_reply reply = {0};
 	const struct http_header stranger[] = {{NULL, NULL}};
@@ -78,15 +78,26 @@ static enum err check_events(struct cli *cli, struct error *say)
 	struct rest nobody = {.http = cli->rest.http, .server = cli->rest.server, .deadline_ms = 10000};
 	enum err err;
 
-	/* A claim without a token must be refused by the events role: 421 would
-	 * mean that nginx sends it to the other one, 502 that none is there. */
+	/* What comes without a token must be refused by that role: 421 would mean
+	 * that nginx sends it to another one, 502 that none is there. */
 	arena_init(&nobody.arena, 1 << 20);
-	err = rest_send(&nobody, "POST", "/api/gpu/workers/1/claim", body, stranger, &reply, say);
+	json_put_cstr(body, "lease", "00000000-0000-4000-8000-000000000000");
+	err = rest_send(&nobody, "POST", path, body, stranger, &reply, say);
 	json_free(body);
 	arena_free(&nobody.arena);
 	if (reply.status == 401)
-		return error_set(say, OK, "agents reach the events role"), OK;
-	return reply.status ? error_set(say, ERR_UPSTREAM, "agents do not reach the events role: status %d", reply.status) : err;
+		return error_set(say, OK, "agents reach the %s role", role), OK;
+	return reply.status ? error_set(say, ERR_UPSTREAM, "agents do not reach the %s role: status %d", role, reply.status) : err;
+}
+
+static enum err check_events(struct cli *cli, struct error *say)
+{
+	return reach_role(cli, "events", "/api/gpu/workers/1/claim", say);
+}
+
+static enum err check_secrets(struct cli *cli, struct error *say)
+{
+	return reach_role(cli, "secrets", "/api/gpu/workers/1/secrets", say);
 }
 
 static enum err check_public_url(struct cli *cli, struct error *say)
@@ -172,6 +183,7 @@ static const struct check {
 	{"ready", false, check_ready},
 	{"token", false, check_token},
 	{"events", false, check_events},
+	{"secrets", false, check_secrets},
 	{"public URL", true, check_public_url},
 	{"database", true, check_database},
 	{"backlog", true, check_somaxconn},

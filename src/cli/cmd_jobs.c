@@ -24,6 +24,7 @@ static const struct column show_columns[] = {
 	{"id", "id", SHOW_TEXT},
 	{"name", "name", SHOW_TEXT},
 	{"tags", "tags", SHOW_LIST},
+	{"secrets", "secrets", SHOW_LIST},
 	{"type", "type", SHOW_TEXT},
 	{"state", "state", SHOW_TEXT},
 	{"waits for", "waitingReason", SHOW_TEXT},

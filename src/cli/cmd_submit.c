@@ -211,6 +211,7 @@ static void put_words(struct cli *cli, struct json *job)
 		if (cli_option(cli, texts[i].option))
 			json_put_cstr(job, texts[i].field, cli_option(cli, texts[i].option));
 	put_strings(cli, job, "tag", "tags");
+	put_strings(cli, job, "secret", "secrets");
 	if (cli_option(cli, "accelerator") && cli_option_at(cli, "accelerator", 1))
 		put_strings(cli, job, "accelerator", "accelerator");
 	else if (cli_option(cli, "accelerator"))
