@@ -140,6 +140,17 @@ static const char *with_failure(struct provider_call *c, const char *sentence, s
 	return arena_str(c->arena, buf_str(&b)).ptr;
 }
 
+/* What is left out would mean "queued" by the rules of the format: better to look again. */
+static enum err no_status(struct provider_call *c, const struct json *answer)
+{
+	if (!kaggle_text(answer, "status").len && kaggle_number(answer, "status") < 0)
+		return error_set(c->error, ERR_UPSTREAM, "Kaggle does not say in which state the run is.");
+	/* A state that is new to us is no failure of Kaggle's. */
+	error_set(c->error, ERR_UNAVAILABLE, "Kaggle says that the run is in a state that is not known here.");
+	c->error->reason = "unsettled";
+	return ERR_UNAVAILABLE;
+}
+
 enum err kaggle_status_get(struct provider_call *c, const struct kaggle_reference *r, struct run_status *ret)
 {
 	cleanup_json struct json *answer = NULL;
@@ -152,9 +163,8 @@ enum err kaggle_status_get(struct provider_call *c, const struct kaggle_referenc
 	err = kaggle_prove(c, kaggle_call(c, SERVICE "GetKernelSessionStatus", args, 0, &answer));
 	if (err)
 		return err;
-	/* What is left out would mean "queued" by the rules of the format: better to look again. */
 	if (!kaggle_status_read(answer, &status))
-		return error_set(c->error, ERR_UPSTREAM, "Kaggle does not say in which state the run is.");
+		return no_status(c, answer);
 	*ret = (struct run_status){
 		.phase = phases[status].phase, .code = phases[status].code, .reason = phases[status].reason, .orderly = phases[status].orderly};
 	failure = kaggle_text(answer, "failureMessage");

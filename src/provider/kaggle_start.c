@@ -178,17 +178,19 @@ static enum err make_sure(struct provider_call *c, const struct launch *l, const
 static enum err take_back(struct provider_call *c, const struct kaggle_reference *r, struct str intent)
 {
 	int64_t until = clock_ms() + UNDO_MS;
-	enum err err = r->session_id > 0 ? kaggle_cancel(c, r) : ERR_NOT_FOUND;
-
 	/* What was there before this push is kept when its run can be ended otherwise. */
+	enum err err = r->session_id > 0 || r->version > 1 ? kaggle_cancel(c, r) : ERR_NOT_FOUND;
+
 	if (!err && r->version > 1)
 		return OK;
 	do {
 		cleanup_kernel struct kaggle_kernel k = {0};
 
 		err = kaggle_kernel_get(c, r->owner, r->name, &k);
-		if (!err)
-			return k.ours && str_eq(k.mark.intent, intent) ? kaggle_delete(c, r->owner, r->name) : OK;
+		if (!err && !k.ours)
+			return OK;
+		if (!err && str_eq(k.mark.intent, intent))
+			return kaggle_delete(c, r->owner, r->name);
 		if (err == ERR_UNAUTHORIZED)
 			break;
 		clock_sleep_ms(UNDO_PAUSE_MS);

@@ -647,6 +647,23 @@ START_TEST(test_inputs_that_do_not_exist_with_a_session)
 }
 END_TEST
 
+START_TEST(test_inputs_that_do_not_exist_where_kaggle_shows_the_version_before)
+{
+	struct run run;
+
+	missing();
+	saved(INVALID);
+	answer(404, "{}"); /* of the redirect */
+	shows(OTHER, HERE, 7, 2, "");
+	shows(INTENT, HERE, 7, 3, "");
+	answer(200, "{}");
+	serve();
+	ck_assert_int_eq(start(&run), ERR_INVALID);
+	with_reason("inputs");
+	ck_assert_str_eq(called(), "GetKernel GetAcceleratorQuotaStatistics SaveKernel gpupool-run?versionNumber=3 GetKernel GetKernel DeleteKernel");
+}
+END_TEST
+
 START_TEST(test_taking_back_what_kaggle_does_not_show_yet)
 {
 	struct run run;
@@ -853,15 +870,22 @@ START_TEST(test_poll)
 }
 END_TEST
 
-static const char *const no_status[] = {"{}", "{\"status\":\"HIBERNATING\"}", "{\"status\":\"\"}", "{\"failureMessage\":\"x\"}"};
+static const struct {
+	const char *body;
+	enum err err;
+} no_status[] = {
+	{"{}", ERR_UPSTREAM}, {"{\"status\":\"\"}", ERR_UPSTREAM}, {"{\"failureMessage\":\"x\"}", ERR_UPSTREAM},
+	{"{\"status\":\"HIBERNATING\"}", ERR_UNAVAILABLE}, {"{\"status\":17}", ERR_UNAVAILABLE},
+};
 
 START_TEST(test_status_that_is_none)
 {
 	struct run_status status;
 
-	answer(200, no_status[_i]);
+	answer(200, no_status[_i].body);
 	serve();
-	ck_assert_int_eq(look("", &status), ERR_UPSTREAM);
+	ck_assert_int_eq(look("", &status), no_status[_i].err);
+	with_reason(no_status[_i].err == ERR_UPSTREAM ? NULL : "unsettled"); /* not the account's failure */
 	called();
 }
 END_TEST
@@ -1204,6 +1228,7 @@ int main(void)
 	tcase_add_test(t, test_another_name_that_bears_no_mark_is_left_alone);
 	tcase_add_test(t, test_inputs_that_do_not_exist);
 	tcase_add_test(t, test_inputs_that_do_not_exist_with_a_session);
+	tcase_add_test(t, test_inputs_that_do_not_exist_where_kaggle_shows_the_version_before);
 	tcase_add_test(t, test_taking_back_what_kaggle_does_not_show_yet);
 	tcase_add_test(t, test_what_cannot_be_taken_back_leaves_doubt);
 	tcase_add_test(t, test_find);
