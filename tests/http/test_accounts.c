@@ -349,6 +349,32 @@ START_TEST(test_replayed_without_its_secret)
 }
 END_TEST
 
+/* What the process says, at its most talkative. */
+START_TEST(test_log_says_nothing_of_it)
+{
+	cleanup_buf struct buf text = BUF_INIT(1 << 20);
+	char path[96];
+	int before = dup(2);
+	struct error e;
+
+	snprintf(path, sizeof(path), "%s/log", keys);
+	ck_assert_ptr_nonnull(freopen(path, "w", stderr));
+	log_init("test", LOG_DEBUG);
+	for (size_t i = 0; i < ARRAY_LEN(bodies); i++)
+		call(&c, &ann, "POST " ACCOUNTS, bodies[i].body);
+	make(&ann, PAIR);
+	call(&c, &ann, "POST " ACCOUNTS, KAGGLE(PAIR));
+	one(&ann, "PATCH", call_int(&c, "accountId"), "", "{'credentials':" PAIR "}");
+	call(&c, &ann, "POST " NOTEBOOKS, "{'provider':'kaggle','accelerator':'x','credentials':" PAIR "}");
+	fflush(stderr);
+	dup2(before, 2);
+	close(before);
+	ck_assert_int_eq(files_read(path, 1 << 20, &text, &e), OK);
+	ck_assert_ptr_nonnull(strstr(text.ptr, "route=accounts.create"));
+	ck_assert_ptr_null(strstr(text.ptr, KEY));
+}
+END_TEST
+
 START_TEST(test_policies)
 {
 	const struct json *kaggle = NULL, *list;
@@ -393,6 +419,7 @@ int main(void)
 	tcase_add_test(t, test_delete);
 	tcase_add_test(t, test_who_sees_what);
 	tcase_add_test(t, test_replayed_without_its_secret);
+	tcase_add_test(t, test_log_says_nothing_of_it);
 	tcase_add_test(t, test_policies);
 	suite_add_tcase(s, t);
 	runner = srunner_create(s);

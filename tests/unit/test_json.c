@@ -346,6 +346,25 @@ START_TEST(test_add_to_null)
 }
 END_TEST
 
+START_TEST(test_wipe)
+{
+	cleanup_json struct json *j = NULL;
+	struct str inner, deep;
+
+	ck_assert_int_eq(json_parse(STR("{\"a\":\"hidden\",\"b\":[1,{\"c\":\"a string that is so long that it has memory of its own\"}],\"d\":null}"), 1000, &j, NULL), OK);
+	inner = json_str(j, "a");
+	deep = json_str(json_path(j, "b.1"), "c");
+	json_wipe(j);
+	for (size_t i = 0; i < inner.len; i++)
+		ck_assert_int_eq(inner.ptr[i], 0);
+	for (size_t i = 0; i < deep.len; i++)
+		ck_assert_int_eq(deep.ptr[i], 0);
+	ck_assert_uint_gt(deep.len, 30);
+	ck_assert_int_eq(json_as_i64(json_path(j, "b.0"), 0), 1);
+	json_wipe(NULL);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("json");
@@ -354,6 +373,7 @@ int main(void)
 	tcase_add_loop_test(t, test_document, 0, ARRAY_LEN(documents));
 	tcase_add_loop_test(t, test_not_a_document, 0, ARRAY_LEN(not_documents));
 	tcase_add_test(t, test_error_says_where);
+	tcase_add_test(t, test_wipe);
 	tcase_add_test(t, test_nested_too_deep);
 	tcase_add_test(t, test_too_large);
 	tcase_add_test(t, test_small_text_of_huge_memory);
