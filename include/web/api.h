@@ -44,6 +44,10 @@ extern const struct field secret_put_body[];
 handler secrets_give;
 extern const struct field secrets_give_body[];
 
+/* api_quota.c */
+handler quota_get;
+extern const struct field quota_query[];
+
 /* api_audit.c */
 handler audit_get, decisions_get;
 extern const struct field audit_query_fields[], decisions_query[];

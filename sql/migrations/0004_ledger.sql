@@ -212,11 +212,11 @@ end $$;
 -- What an account may use of each resource, at this moment: live sessions' hours are used as they pass.
 -- limit_seconds null = no week is limited.
 create view quota_now as
-select a.id as account_id, l.resource, x.limit_seconds, case when x.limit_seconds is not null then coalesce(q.margin_seconds, l.week_margin_seconds) end
-    as margin_seconds,
+select a.id as account_id, l.resource, x.limit_seconds,
+  case when x.limit_seconds is not null then coalesce(q.margin_seconds, l.week_margin_seconds) end as margin_seconds,
   coalesce(q.used_seconds, 0) + v.used as used_seconds, v.reserved as reserved_seconds,
-  greatest(0, x.limit_seconds - coalesce(q.margin_seconds, l.week_margin_seconds) - coalesce(q.used_seconds, 0) - v.used - v.reserved
-    - coalesce(q.elsewhere_seconds, 0)) as remaining_seconds,
+  case when x.limit_seconds is not null then greatest(0, x.limit_seconds - coalesce(q.margin_seconds, l.week_margin_seconds)
+    - coalesce(q.used_seconds, 0) - v.used - v.reserved - coalesce(q.elsewhere_seconds, 0)) end as remaining_seconds,
   case when x.limit_seconds is not null then coalesce(q.resets_at,
     last.resets_at + (floor(extract(epoch from c.at - last.resets_at) / 604800) + 1) * interval '7 days',
     quota_next_reset(l.week_starts, c.at)) end as resets_at,
@@ -241,14 +241,22 @@ cross join lateral (
     select t.till, greatest(r.counted_seconds, quota_elapsed(quota_began(s), t.till, r.granted_seconds)) as gone) e
   where r.account_id = a.id and r.resource = l.resource and r.settled_at is null) v;
 
+-- Its row of one account and resource, for statements that seldom need one: the view is large, and even to
+-- make ready to read it takes a while.
+create function quota_figures(account int, kind text) returns setof quota_now
+language plpgsql stable strict rows 1 cost 1000 set search_path = gpupool, pg_temp as $$
+begin
+  return query select * from quota_now where account_id = account and resource = kind;
+end $$;
+
 -- ---- grants ---------------------------------------------------------------
 
 revoke all on function quota_clock(), quota_next_reset(int, timestamptz), quota_began(session), quota_elapsed(timestamptz, timestamptz, int),
   quota_week(int, text, timestamptz), quota_fit(quota), quota_count(reservation, session, timestamptz), quota_settle(int),
-  quota_tell(int, text, int, timestamptz, int, int) from public;
+  quota_tell(int, text, int, timestamptz, int, int), quota_figures(int, text) from public;
 grant execute on function quota_clock(), quota_next_reset(int, timestamptz), quota_began(session), quota_elapsed(timestamptz, timestamptz, int),
   quota_week(int, text, timestamptz), quota_fit(quota), quota_count(reservation, session, timestamptz), quota_settle(int),
   quota_tell(int, text, int, timestamptz, int, int) to gpupool_provisioner;
 grant execute on function quota_clock(), quota_next_reset(int, timestamptz), quota_began(session),
-  quota_elapsed(timestamptz, timestamptz, int) to gpupool_web;
+  quota_elapsed(timestamptz, timestamptz, int), quota_figures(int, text) to gpupool_web;
 grant select on quota_now to gpupool_web, gpupool_provisioner;

@@ -49,7 +49,7 @@ select quota_tell($1::int, $2, $3::int, to_timestamp($4::float8), $5::int, $6::i
 -- $1 principal, $2 sees all; account $3 or null; above id $4, $5 at most.  A row a resource.
 select a.id, a.provider, a.label, a.owner_id, u.name as owner, n.*
 from (
-  select a.* from account a
+  select a.id, a.provider, a.label, a.owner_id from account a
   where (a.owner_id = $1::int or $2::boolean) and ($3::bigint is null or a.id = $3) and a.id > $4::bigint and a.deleted_at is null
     and exists (select from provider_limit l where l.provider = a.provider)
   order by a.id limit $5::bigint) a

@@ -6,7 +6,7 @@
 
 -- name: worker_page idempotent
 -- Workers above id $4, $5 at most; $6 provider or null, $7 state or null.  One worker is the page
--- of one above its id - 1.
+-- of one above its id - 1.  The hours of an account are looked up once (offset 0 lets the plan remember them).
 select w.id, w.provider, w.accelerator, w.title, w.state, w.desired, w.reason_code, w.reason, case when m.own then w.url end as url,
   s.registered_at, s.capabilities #>> '{gpus,0,name}' as gpu_name,
   case jsonb_typeof(s.capabilities -> 'gpus') when 'array' then jsonb_array_length(s.capabilities -> 'gpus') else 0 end as gpu_count,
@@ -20,7 +20,8 @@ select w.id, w.provider, w.accelerator, w.title, w.state, w.desired, w.reason_co
   greatest(0, date_part('epoch', now() - s.started_at)) as runtime_seconds, v.last_heartbeat, s.agent, s.slots,
   (select count(*) from job_lease l where l.session_id = s.id) + (select count(*) from job_ending e where e.session_id = s.id) as running,
   coalesce(t.succeeded, 0) + coalesce(d.succeeded, 0) as succeeded,
-  coalesce(t.failed, 0) + coalesce(d.failed, 0) as failed
+  coalesce(t.failed, 0) + coalesce(d.failed, 0) as failed,
+  q.resource, q.limit_seconds, q.margin_seconds, q.used_seconds, q.reserved_seconds, q.remaining_seconds, q.resets_at
 from worker w
 join users u on u.id = w.owner_id
 join account a on a.id = w.account_id
@@ -30,6 +31,8 @@ left join session s on s.id = w.session_id and s.state <> 'ended'
 left join session_live v on v.session_id = s.id
 left join worker_tally t on t.worker_id = w.id
 left join (select worker_id, sum(succeeded) as succeeded, sum(failed) as failed from worker_delta group by worker_id) d on d.worker_id = w.id
+left join provider_accelerator x on x.provider = w.provider and lower(x.name) = lower(w.accelerator)
+left join lateral (select f.* from quota_figures(w.account_id, x.resource) f offset 0) q on m.own or $3::boolean
 where w.state <> 'deleted' and w.id > $4::int
   and (m.own or $3::boolean or (p.sharing_allowed and a.sharing = 'all'))
   and ($6::text is null or w.provider = $6) and ($7::text is null or w.state = $7)

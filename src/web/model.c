@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "domain/job_fsm.h"
+#include "domain/quota.h"
 
 static void put_time(struct json *j, const char *key, const struct rows *r, int i, const char *col)
 {
@@ -232,6 +233,18 @@ static struct json *job_figures(const struct rows *r, int i)
 	return j;
 }
 
+/* Of its account, for what it asks; null where no week is limited. */
+static struct json *quota(const struct rows *r, int i)
+{
+	struct json *j;
+
+	if (row_null(r, i, "limit_seconds"))
+		return json_null();
+	j = json_object();
+	quota_put_figures(j, r, i);
+	return j;
+}
+
 struct json *model_worker(const struct rows *r, int i)
 {
 	struct json *j = json_object();
@@ -257,7 +270,7 @@ struct json *model_worker(const struct rows *r, int i)
 	put_i64(j, "version", r, i, "version");
 	put_time(j, "createdAt", r, i, "created_at");
 	json_put(j, "session", session(r, i));
-	json_put(j, "quota", json_null()); /* no provider here has one */
+	json_put(j, "quota", quota(r, i));
 	json_put(j, "jobs", job_figures(r, i));
 	return j;
 }

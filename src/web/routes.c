@@ -88,6 +88,10 @@ const struct route routes[] = {
 	{API(DELETE, "/api/gpu/secrets/:name", "secrets.remove"), AUTH_ANY, PERM_MANAGE, NOTHING, secrets_remove, .success = 204,
 	 .summary = "Remove a secret of mine."},
 
+	/* ---- hours ---- */
+	{API(GET, "/api/gpu/quota", "quota.list"), AUTH_ANY, PERM_READ, NOTHING, quota_get, .query = quota_query,
+	 .summary = "The hours of my accounts: used, reserved, remaining; of all accounts for an admin."},
+
 	/* ---- what happened ---- */
 	{API(GET, "/api/gpu/audit", "audit.list"), AUTH_ANY, PERM_ADMIN, NOTHING, audit_get, .query = audit_query_fields,
 	 .summary = "Who did what, newest first."},
