@@ -272,15 +272,13 @@ static enum err show_course(struct look *l, const struct run_status *status)
 	const char *title = provider_title(l);
 	struct arena *a = &l->r->arena;
 
+	if (l->w.registered) /* whatever its provider still says of a queue */
+		return !l->w.got_other ? OK
+				       : show(l, "got_other", arena_printf(a, "%s was asked for %s and gave it %s; it goes on with that.", title, l->w.asked, l->w.got),
+					      WORKER_HEALTHY, WORKER_UNHEALTHY);
 	if (status->phase == RUN_QUEUED)
 		return show(l, "queued", arena_printf(a, "%s has queued it.", title), WORKER_STARTING, WORKER_STARTING);
-	if (!l->w.registered)
-		return show(l, "unregistered", arena_printf(a, "It runs at %s; its agent has not registered yet.", title), WORKER_STARTING,
-			    WORKER_STARTING);
-	if (l->w.got_other)
-		return show(l, "got_other", arena_printf(a, "%s was asked for %s and gave it %s; it goes on with that.", title, l->w.asked, l->w.got),
-			    WORKER_HEALTHY, WORKER_UNHEALTHY);
-	return OK;
+	return show(l, "unregistered", arena_printf(a, "It runs at %s; its agent has not registered yet.", title), WORKER_STARTING, WORKER_STARTING);
 }
 
 static enum err runs(struct look *l, const struct run_status *status)
@@ -289,7 +287,7 @@ static enum err runs(struct look *l, const struct run_status *status)
 	int64_t ms = interval(l);
 	enum err err = OK;
 
-	if (status->phase == RUN_QUEUED) /* its hours have not begun */
+	if (status->phase == RUN_QUEUED && !l->w.registered) /* its hours have not begun */
 		err = db_run(l->r->db, STMT_SESSION_QUEUED, ARGS(arg_i64(l->w.session)), NULL, &l->e);
 	if (err)
 		return err;

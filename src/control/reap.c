@@ -3,12 +3,14 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "domain/quota.h"
 #include "domain/session.h"
 
 enum {
 	ROUND_MS = 500,
 	HOUSEKEEPING_MS = 60000,
 	BATCH = 500,
+	ACCOUNTS = 50,              /* whose ledger a round brings to the present */
 	PARTITIONS_AHEAD = 3,
 	AUDIT_DAYS = 365,           /* at least */
 	LOST_SECONDS = 600,         /* at least, for providers that cannot tell */
@@ -161,6 +163,7 @@ static void housekeep(struct reaper *r)
 {
 	cleanup_rows struct rows dropped = {0};
 	int64_t days = r->config->retention_days;
+	int accounts;
 	bool more;
 
 	(void)!db_run(r->db, STMT_PARTITION_KEEP, ARGS(arg_i64(PARTITIONS_AHEAD)), NULL, NULL);
@@ -172,6 +175,8 @@ static void housekeep(struct reaper *r)
 	(void)!db_run(r->db, STMT_LOGIN_EXPIRE, ARGS(arg_i64(BATCH)), NULL, NULL);
 	(void)!db_run(r->db, STMT_OPERATION_EXPIRE, ARGS(arg_i64(BATCH), arg_i64(days)), NULL, NULL);
 	(void)!db_run(r->db, STMT_SESSION_LIVE_EXPIRE, ARGS(arg_i64(BATCH)), NULL, NULL);
+	if (!quota_settle_due(r->db, ACCOUNTS, &accounts, NULL))
+		more |= accounts == ACCOUNTS;
 	r->housekeeping_ms = clock_ms() + (more ? ROUND_MS : HOUSEKEEPING_MS);
 }
 

@@ -1,0 +1,395 @@
+/*
+ * Workers at a provider elsewhere, whose answers are scripted: real database,
+ * real provisioners with their hands.  What ends is learnt, kept and shown; what
+ * must wait waits, and starts when it may.
+ */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "domain/session.h"
+#include "fake.h"
+#include "remote.h"
+#include "unit.h"
+
+/* ---- the plain course ----------------------------------------------------- */
+
+START_TEST(test_start_watch_stop_start_delete)
+{
+	int64_t a = remote_account(1, "ada", "good"), id = remote_worker(a, "gpu");
+	pid_t p = remote_provisioner("");
+	struct fake_run *run;
+
+	remote_wait_started(id);
+	run = fake_of(id);
+	ck_assert_str_eq(run->owner, "ada");
+	ck_assert_str_eq(run->resource, "gpu");
+	ck_assert_str_eq(run->shape, "NvidiaTeslaT4");
+	ck_assert_str_eq(run->datasets, "ada/set");
+	ck_assert_int_eq(run->limit_seconds, 3600);
+	ck_assert_int_eq(remote_count("select count(*) from worker where url like 'https://fake.test/ada/gpupool-test-%%'"), 1);
+	ck_assert_int_eq(remote_count("select count(*) from reservation where granted_seconds = 3600 and settled_at is null"), 1);
+	remote_wait_code(id, "starting", "queued");
+	remote_wait(1, "select count(*) from session where queued_at is not null");
+	run->phase = RUN_LIVE;
+	remote_wait_code(id, "starting", "unregistered");
+	remote_register(id, "{gpu,T4}");
+	remote_want(id, "stopped");
+	remote_wait_state(id, "stopping");
+	/* The agent hears the order: nobody is asked to end it. */
+	ck_assert_int_eq(run->stops, 0);
+	fake_end(id, "ended", "Fake ran it to its end.");
+	remote_wait_state(id, "stopped");
+	remote_wait_quiet();
+	ck_assert_int_eq(run->stops, 0);
+	ck_assert_int_eq(remote_count("select count(*) from session where end_code = 'stopped' and log_tail like 'the run%%' and outputs_at is not null"), 1);
+	ck_assert_int_eq(remote_count("select count(*) from session_output where (name = 'log' and content is not null) "
+			       "or (name = 'results/out.json' and size = 2) or (name = 'model.bin' and content is null and size = 1 << 30)"), 3);
+	remote_want(id, "running");
+	remote_wait(2, "select count(*) from session where provider_ref is not null");
+	/* Unheard, it is asked to end at once. */
+	remote_want(id, "deleted");
+	remote_wait_state(id, "deleted");
+	remote_wait_quiet();
+	ck_assert_int_eq(fake_of(id)->stops, 1);
+	ck_assert(fake_of(id)->removed);
+	ck_assert_int_eq(fake->calls[FAKE_START], 2);
+	ck_assert_int_eq(fake->calls[FAKE_FIND], 0);
+	remote_end(p, SIGTERM);
+	ck_assert_int_eq(remote_count("select count(*) from instance"), 0);
+}
+END_TEST
+
+START_TEST(test_run_that_ends_unasked_gives_its_jobs_back_at_once_and_starts_again)
+{
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu"), first;
+	pid_t p = remote_provisioner("");
+
+	remote_wait_started(id);
+	remote_register(id, "{gpu,T4}");
+	first = remote_count("select session_id from worker");
+	remote_sql("update session set registered_at = now() - interval '1 hour'");
+	fake_of(id)->late = 100000;
+	fake_end(id, "error", "Fake says that it failed.");
+	remote_wait(1, "select count(*) from session where id = %lld and state = 'ended' and end_code = 'error' and outputs_at is null", (long long)first);
+	remote_wait(2, "select count(*) from session where provider_ref is not null");
+	/* What it left is waited for, but not for ever. */
+	ck_assert_int_eq(remote_count("select count(*) from session_poll where session_id = %lld", (long long)first), 1);
+	remote_sql("update session set over_at = now() - interval '11 minutes' where over_at is not null");
+	remote_wait(0, "select count(*) from session_poll where session_id = %lld", (long long)first);
+	ck_assert_int_eq(remote_count("select count(*) from session_output"), 0);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_run_that_never_registers_ends_with_what_its_log_says)
+{
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu");
+	pid_t p = remote_provisioner("");
+	struct fake_run *run;
+
+	remote_wait_started(id);
+	run = fake_of(id);
+	run->late = 3;
+	snprintf(run->said_code, sizeof(run->said_code), "no_internet");
+	snprintf(run->said_reason, sizeof(run->said_reason), "The notebook has no internet.");
+	fake_end(id, "error", "Fake says that it failed.");
+	remote_wait_code(id, "needs_human", "no_internet");
+	ck_assert_int_eq(remote_count("select count(*) from worker where reason = 'It did not come to register. The notebook has no internet.' and early_deaths = 0"), 1);
+	remote_wait_quiet();
+	/* It is not started again before somebody asks. */
+	ck_assert_int_eq(remote_count("select count(*) from operation where state = 'open'"), 0);
+	remote_want(id, "running");
+	remote_wait_started(id);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_three_runs_that_never_register_fail_the_worker)
+{
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "cpu");
+	pid_t p = remote_provisioner("");
+
+	for (int n = 1; n <= 3; n++) {
+		remote_wait(n, "select count(*) from session where provider_ref is not null");
+		remote_sql("update session set started_at = now() - interval '1 hour'"); /* it waited for long */
+		fake_end(id, "error", "Fake says that it failed.");
+	}
+	remote_wait_code(id, "failed", "early_deaths");
+	remote_wait_quiet();
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_run_without_the_gpu_that_was_asked_is_ended)
+{
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu");
+	pid_t p = remote_provisioner("");
+
+	remote_wait_started(id);
+	remote_register(id, "{cpu}");
+	remote_wait_code(id, "needs_human", "no_gpu");
+	ck_assert_int_eq(remote_count("select count(*) from session where end_code = 'no_gpu' and state = 'ended'"), 1);
+	remote_wait_quiet();
+	ck_assert_int_eq(fake_of(id)->stops, 1);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_run_with_another_gpu_goes_on_and_says_so)
+{
+	int64_t a = remote_account(1, "ada", "good"), id = remote_worker(a, "NvidiaTeslaA100"), same = remote_worker(a, "T4");
+	pid_t p = remote_provisioner("");
+
+	remote_wait_started(id);
+	remote_wait_started(same);
+	remote_register(id, "{gpu,T4}");
+	remote_register(same, "{gpu,T4}");
+	remote_wait_code(id, "healthy", "got_other");
+	ck_assert_int_eq(remote_count("select count(*) from worker where reason like '%%A100%%T4%%'"), 1);
+	remote_wait(2, "select count(*) from session_poll where phase = 'queued' and due > now()");
+	ck_assert_int_eq(remote_count("select count(*) from worker where state = 'healthy' and reason is null"), 1);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+/* ---- its end, asked and unasked -------------------------------------------- */
+
+START_TEST(test_deaf_run_is_told_then_asked_then_made_to_end)
+{
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu");
+	pid_t p = remote_provisioner("");
+	struct fake_run *run;
+
+	remote_wait_started(id);
+	remote_register(id, "{gpu,T4}");
+	run = fake_of(id);
+	run->stubborn = true;
+	remote_want(id, "stopped");
+	remote_wait_state(id, "stopping");
+	remote_wait(1, "select count(*) from session_poll where due > now() + interval '1 s'");
+	ck_assert_int_eq(run->stops, 0);
+	remote_sql("update operation set created_at = now() - interval '100 s' where state = 'open'");
+	remote_wait(1, "select count(*) from session_poll where phase = 'asked'");
+	ck_assert_int_eq(run->stops, 1);
+	ck_assert_int_eq(run->insists, 0);
+	remote_sql("update operation set created_at = now() - interval '220 s' where state = 'open'");
+	remote_wait_state(id, "stopped");
+	ck_assert_int_eq(run->stops, 1);
+	ck_assert_int_eq(run->insists, 1);
+	remote_wait_quiet();
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_session_that_said_goodbye_is_watched_until_its_run_is_over)
+{
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu"), first;
+	pid_t p = remote_provisioner("");
+	struct session_ending goodbye = {.code = "drained", .reason = "Drained.", .log = STR("bye"), .release = true, .silent = -1};
+	struct session_ended ended;
+	struct fake_run *run;
+
+	remote_wait_started(id);
+	remote_register(id, "{gpu,T4}");
+	run = fake_of(id);
+	goodbye.id = first = remote_count("select session_id from worker");
+	ck_assert_int_eq(session_end(remote.db, &goodbye, 1, &ended, NULL), OK);
+	/* It should run, but its last run is not over. */
+	remote_wait_code(id, "stopped", "last_run");
+	ck_assert_int_eq(run->stops, 0);
+	ck_assert_int_eq(fake->calls[FAKE_START], 1);
+	fake_end(id, "ended", "Fake ran it to its end.");
+	remote_wait(2, "select count(*) from session where provider_ref is not null");
+	remote_wait(1, "select count(*) from session where id = %lld and outputs_at is not null and end_code = 'drained'", (long long)first);
+	ck_assert_int_eq(fake->twice, 0);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_run_that_outlives_its_session_is_ended)
+{
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu");
+	pid_t p = remote_provisioner("");
+
+	remote_wait_started(id);
+	remote_sql("update worker set desired = 'stopped', state = 'stopped'; "
+		   "update session set state = 'ended', end_code = 'lost', ended_at = now() - interval '61 s'");
+	remote_wait_quiet();
+	ck_assert_int_eq(fake_of(id)->stops, 1);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_deadline_ends_the_run)
+{
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu");
+	pid_t p = remote_provisioner("");
+
+	remote_wait_started(id);
+	remote_register(id, "{gpu,T4}");
+	remote_sql("update session set deadline = now() - interval '31 s'");
+	remote_wait(1, "select count(*) from session where state = 'ended' and end_code = 'deadline'");
+	ck_assert_int_eq(fake->run[0].stops, 1);
+	remote_wait(2, "select count(*) from session where provider_ref is not null");
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_run_that_was_deleted_there_is_gone)
+{
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu");
+	pid_t p = remote_provisioner("");
+
+	remote_wait_started(id);
+	remote_register(id, "{gpu,T4}");
+	remote_sql("update session set registered_at = now() - interval '1 hour'");
+	fake->run[0].removed = true;
+	fake->run[0].phase = RUN_ENDED;
+	remote_wait(1, "select count(*) from session where state = 'ended' and end_code = 'gone'");
+	remote_wait(2, "select count(*) from session where provider_ref is not null");
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+/* ---- starts that are refused, or must wait ---------------------------------- */
+
+START_TEST(test_third_gpu_waits_for_room_and_starts_when_there_is_some)
+{
+	int64_t a = remote_account(1, "ada", "good"), one = remote_worker(a, "gpu"), two = remote_worker(a, "gpu"), three;
+	pid_t p = remote_provisioner("");
+
+	remote_wait_started(one);
+	remote_wait_started(two);
+	three = remote_worker(a, "gpu");
+	remote_wait_calm(1, "select count(*) from worker where id = %lld and state = 'waiting' and reason_code = 'capacity'", (long long)three);
+	ck_assert_int_eq(fake->calls[FAKE_START], 2);
+	ck_assert_int_eq(remote_count("select count(*) from session where worker_id = %lld", (long long)three), 0);
+	remote_want(one, "stopped");
+	/* Nobody hurries it but the one that made room. */
+	remote_wait_calm(1, "select count(*) from worker w join session s on s.id = w.session_id where w.id = %lld and s.provider_ref is not null",
+		  (long long)three);
+	ck_assert_int_le(fake_live(), 2);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_refusal_for_room_waits_is_no_early_death_and_costs_nothing)
+{
+	int64_t a = remote_account(1, "ada", "good"), id;
+	pid_t p = remote_provisioner("");
+
+	remote_wait(1, "select count(*) from account where status = 'ok'");
+	fake_fail(FAKE_START, 4, ERR_QUOTA, "capacity", false);
+	id = remote_worker(a, "gpu");
+	remote_wait(4, "select count(*) from session where state = 'ended' and end_code = 'capacity'");
+	remote_wait_started(id);
+	ck_assert_int_eq(remote_count("select early_deaths from worker"), 0);
+	remote_wait(4, "select count(*) from reservation where settled_at is not null and used_seconds = 0");
+	ck_assert_int_eq(fake->calls[FAKE_FIND], 0); /* what was refused need not be looked for */
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_used_up_hours_wait_for_the_reset_without_a_call)
+{
+	int64_t a = remote_account(1, "ada", "good"), id;
+	pid_t p;
+
+	fake->usage = (struct usage){.resource = "gpu", .used_seconds = 107900, .reserved_seconds = 0, .limit_seconds = 108000,
+				     .resets_at = clock_wall_ms() / 1000 + 86400};
+	p = remote_provisioner("");
+	remote_wait(1, "select count(*) from quota where told_used = 107900");
+	id = remote_worker(a, "gpu");
+	remote_wait_code(id, "waiting", "quota");
+	ck_assert_int_eq(fake->calls[FAKE_START], 0);
+	remote_wait(0, "select count(*) from operation where claimed_until is not null");
+	remote_want(id, "stopped");
+	remote_wait_state(id, "stopped");
+	/* Other machines are counted apart. */
+	remote_wait_started(remote_worker(a, "cpu"));
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_refused_inputs_and_names_fail_with_a_sentence)
+{
+	int64_t a = remote_account(1, "ada", "good"), id;
+	pid_t p = remote_provisioner("");
+
+	remote_wait(1, "select count(*) from account where status = 'ok'");
+	fake_fail(FAKE_START, 1, ERR_INVALID, "inputs", false);
+	id = remote_worker(a, "gpu");
+	remote_wait_code(id, "failed", "inputs");
+	fake_fail(FAKE_START, 1, ERR_INVALID, "name_taken", false);
+	remote_want(id, "running");
+	remote_wait_code(id, "failed", "name_taken");
+	ck_assert_int_eq(remote_count("select count(*) from worker where reason = 'Fake answers invalid.' and early_deaths = 0"), 1);
+	remote_want(id, "running");
+	remote_wait_started(id);
+	remote_want(id, "deleted");
+	remote_wait_state(id, "deleted");
+	remote_wait_quiet();
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_accelerator_that_is_no_more_fails_before_any_call)
+{
+	int64_t a = remote_account(1, "ada", "good"), id = remote_worker(a, "NvidiaTeslaP100");
+	pid_t p = remote_provisioner("");
+
+	remote_wait_state(id, "failed");
+	ck_assert_int_eq(fake->calls[FAKE_START], 0);
+	ck_assert_int_eq(remote_count("select count(*) from worker where reason like '%%retired%%'"), 1);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_wrong_key_asks_the_person_and_a_right_one_starts_what_waited)
+{
+	int64_t a = remote_account(1, "ada", "bad"), id = remote_worker(a, "gpu");
+	pid_t p = remote_provisioner("");
+
+	remote_wait(1, "select count(*) from account where status = 'needs_human' and reason = 'Fake refuses this key.' and checked_version = sealed_version");
+	remote_wait(1, "select count(*) from worker where state = 'needs_human' and reason_code = 'credentials'");
+	ck_assert_int_eq(remote_count("select count(*) from event where topic = 'account' and what = 'needs_human'"), 1);
+	/* Once refused they are not tried again. */
+	ck_assert_int_le(fake->calls[FAKE_VERIFY] + fake->calls[FAKE_START], 2);
+	remote_seal(a, 1, "ada", "good");
+	remote_wait_started(id);
+	ck_assert_int_eq(remote_count("select count(*) from account where status = 'ok' and identity = 'ada' and reason is null and checked_at is not null"), 1);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("remote");
+	TCase *t = tcase_create("remote");
+
+	remote_make();
+	tcase_add_checked_fixture(t, remote_set_up, remote_tear_down);
+	tcase_set_timeout(t, 90);
+	tcase_add_test(t, test_start_watch_stop_start_delete);
+	tcase_add_test(t, test_run_that_ends_unasked_gives_its_jobs_back_at_once_and_starts_again);
+	tcase_add_test(t, test_run_that_never_registers_ends_with_what_its_log_says);
+	tcase_add_test(t, test_three_runs_that_never_register_fail_the_worker);
+	tcase_add_test(t, test_run_without_the_gpu_that_was_asked_is_ended);
+	tcase_add_test(t, test_run_with_another_gpu_goes_on_and_says_so);
+	tcase_add_test(t, test_deaf_run_is_told_then_asked_then_made_to_end);
+	tcase_add_test(t, test_session_that_said_goodbye_is_watched_until_its_run_is_over);
+	tcase_add_test(t, test_run_that_outlives_its_session_is_ended);
+	tcase_add_test(t, test_deadline_ends_the_run);
+	tcase_add_test(t, test_run_that_was_deleted_there_is_gone);
+	tcase_add_test(t, test_third_gpu_waits_for_room_and_starts_when_there_is_some);
+	tcase_add_test(t, test_refusal_for_room_waits_is_no_early_death_and_costs_nothing);
+	tcase_add_test(t, test_used_up_hours_wait_for_the_reset_without_a_call);
+	tcase_add_test(t, test_refused_inputs_and_names_fail_with_a_sentence);
+	tcase_add_test(t, test_accelerator_that_is_no_more_fails_before_any_call);
+	tcase_add_test(t, test_wrong_key_asks_the_person_and_a_right_one_starts_what_waited);
+	suite_add_tcase(s, t);
+	return unit_run(s);
+}

@@ -1,0 +1,186 @@
+/*
+ * Accounts at a provider elsewhere: asked whose they are, spared while it does
+ * not answer, compared with what is there of ours.
+ */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/clock.h"
+#include "domain/session.h"
+#include "fake.h"
+#include "remote.h"
+#include "unit.h"
+
+/* ---- accounts --------------------------------------------------------------- */
+
+static bool calls_are_many(void *unused)
+{
+	int n = 0;
+
+	(void)unused;
+	for (int i = 0; i < FAKE_CALLS; i++)
+		n += fake->calls[i];
+	return n > 1;
+}
+
+START_TEST(test_told_to_come_back_later_nobody_calls_before)
+{
+	int64_t a = remote_account(1, "ada", "good"), one = remote_worker(a, "gpu"), two = remote_worker(a, "cpu");
+	pid_t p, q;
+
+	fake_fail(FAKE_VERIFY, 1, ERR_RATE, "rate", false);
+	fake->fault[FAKE_VERIFY].retry_after_s = 3600;
+	/* Nothing is asked before the first check has been answered. */
+	remote_sql("update operation set next_try_at = now() + interval '1 hour'");
+	p = remote_provisioner("");
+	q = remote_provisioner("");
+	remote_wait_calm(1, "select count(*) from account_circuit where failures = 1 and open_until > now() + interval '59 minutes' and code = 'rate'");
+	remote_sql("update operation set next_try_at = now(); update account set check_at = now()");
+	remote_wait_calm(2, "select count(*) from worker where state = 'waiting' and reason_code = 'circuit'");
+	remote_wait_calm(1, "select count(*) from account where check_at > now() + interval '50 minutes'");
+	ck_assert(!calls_are_many(NULL));
+	ck_assert_int_eq(remote_count("select count(*) from session"), 0);
+	remote_sql("update account_circuit set open_until = now()");
+	remote_wait_started(one);
+	remote_wait_started(two);
+	remote_wait(0, "select count(*) from account_circuit");
+	remote_end(p, SIGTERM);
+	remote_end(q, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_failures_double_the_pause_and_one_probe_tries)
+{
+	int64_t a = remote_account(1, "ada", "good");
+	pid_t p;
+
+	fake_fail(FAKE_VERIFY, 3, ERR_UPSTREAM, NULL, false);
+	p = remote_provisioner("");
+	for (int n = 1; n <= 3; n++) {
+		remote_wait_calm(1, "select count(*) from account_circuit where failures = %d and open_until between now() + interval '%d s' and now() + interval '%d s'",
+			  n, (15 << (n - 1)) - 3, (18 << (n - 1)) + 1);
+		remote_wait_calm(1, "select count(*) from account where check_at < now() + interval '90 s'");
+		remote_sql("update account_circuit set open_until = now(); update account set check_at = now()");
+	}
+	remote_wait_calm(1, "select count(*) from account where status = 'ok' and id = %lld", (long long)a);
+	remote_wait_calm(0, "select count(*) from account_circuit");
+	ck_assert_int_eq(fake->calls[FAKE_VERIFY], 4);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_user_of_another_person_is_refused)
+{
+	int64_t mine = remote_account(1, "ada", "good"), theirs;
+	pid_t p = remote_provisioner("");
+
+	remote_wait(1, "select count(*) from account where id = %lld and status = 'ok'", (long long)mine);
+	theirs = remote_account(2, "Ada", "good");
+	remote_wait(1, "select count(*) from account where id = %lld and status = 'needs_human' and identity is null and reason like '%%already%%'", (long long)theirs);
+	/* Nor may an account with workers become another's. */
+	remote_worker(mine, "cpu");
+	remote_seal(mine, 1, "eve", "good");
+	remote_wait(1, "select count(*) from account where id = %lld and status = 'needs_human' and identity = 'ada' and reason like '%%eve%%ada%%'",
+		 (long long)mine);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_delete_under_refused_credentials_says_so_and_goes_on_with_new_ones)
+{
+	int64_t a = remote_account(1, "ada", "good"), id = remote_worker(a, "gpu");
+	pid_t p = remote_provisioner("");
+
+	remote_wait_started(id);
+	remote_seal(a, 1, "ada", "revoked");
+	remote_wait(1, "select count(*) from account where status = 'needs_human'");
+	remote_want(id, "deleted");
+	remote_wait_code(id, "stopping", "credentials");
+	ck_assert_int_eq(fake_of(id)->stops, 0);
+	remote_seal(a, 1, "ada", "good");
+	remote_wait_state(id, "deleted");
+	remote_wait_quiet();
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_account_without_credentials_keeps_no_worker_from_its_end)
+{
+	int64_t a = remote_account(1, "ada", "good"), id = remote_worker(a, "gpu");
+	pid_t p = remote_provisioner("");
+
+	remote_wait_started(id);
+	remote_sql("update account set deleted_at = now(), sealed = null, key_id = null");
+	remote_want(id, "deleted");
+	remote_wait_state(id, "deleted");
+	remote_wait(0, "select count(*) from session_poll");
+	ck_assert_int_eq(remote_count("select count(*) from session where state <> 'ended'"), 0);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_moved_box_opens_nothing)
+{
+	int64_t a = remote_account(1, "ada", "good"), b = remote_account(2, "bob", "good");
+	char sql[256];
+	pid_t p;
+
+	snprintf(sql, sizeof(sql), "update account set sealed = (select sealed from account where id = %lld) where id = %lld", (long long)a, (long long)b);
+	remote_sql(sql);
+	p = remote_provisioner("");
+	remote_wait(1, "select count(*) from account where id = %lld and status = 'needs_human' and reason like '%%do not belong%%'", (long long)b);
+	remote_wait(1, "select count(*) from account where id = %lld and status = 'ok'", (long long)a);
+	ck_assert_int_eq(fake->calls[FAKE_VERIFY], 1);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_sweep_removes_strays_adopts_the_lost_and_leaves_others_alone)
+{
+	int64_t a = remote_account(1, "ada", "good"), lost = remote_worker(a, "gpu"), other = remote_worker(a, "cpu"), stray = remote_worker(a, "cpu");
+	pid_t p = remote_provisioner("");
+
+	remote_wait_started(lost);
+	remote_wait_started(other);
+	remote_wait_started(stray);
+	remote_end(p, SIGTERM);
+	/* A start whose reference was lost; one of another installation; one that no row knows. */
+	remote_sql("delete from session_poll; delete from operation; update account set swept_at = null, check_at = now()");
+	ck_assert_int_eq(remote_count("with s as (update session set provider_ref = null where worker_id = %lld returning 1) select count(*) from s", (long long)lost), 1);
+	snprintf(fake_of(other)->installation, 40, "11111111-2222-3333-4444-555555555555");
+	ck_assert_int_eq(remote_count("with w as (update worker set session_id = null where id in (%lld, %lld) returning 1) select count(*) from w",
+			       (long long)stray, (long long)other), 2);
+	remote_sql("delete from reservation r using session s where s.id = r.session_id and s.resource = 'cpu'; delete from session where resource = 'cpu'; "
+		   "update worker set desired = 'stopped', state = 'stopped' where accelerator = 'cpu'");
+	p = remote_provisioner("");
+	remote_wait_calm(1, "select count(*) from account where swept_at is not null");
+	remote_wait(1, "select count(*) from session s join session_poll p on p.session_id = s.id where s.provider_ref is not null and s.worker_id = %lld",
+		 (long long)lost);
+	ck_assert(fake_of(stray)->removed);
+	ck_assert(!fake_of(other)->removed && fake_of(other)->stops + fake_of(other)->insists == 0);
+	ck_assert_int_eq(remote_count("select count(*) from decision where kind = 'stop' and subject like 'account %%'"), 1);
+	ck_assert_int_eq(fake->run_count, 3);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("remote_accounts");
+	TCase *t = tcase_create("remote_accounts");
+
+	remote_make();
+	tcase_add_checked_fixture(t, remote_set_up, remote_tear_down);
+	tcase_set_timeout(t, 90);
+	tcase_add_test(t, test_told_to_come_back_later_nobody_calls_before);
+	tcase_add_test(t, test_failures_double_the_pause_and_one_probe_tries);
+	tcase_add_test(t, test_user_of_another_person_is_refused);
+	tcase_add_test(t, test_delete_under_refused_credentials_says_so_and_goes_on_with_new_ones);
+	tcase_add_test(t, test_account_without_credentials_keeps_no_worker_from_its_end);
+	tcase_add_test(t, test_moved_box_opens_nothing);
+	tcase_add_test(t, test_sweep_removes_strays_adopts_the_lost_and_leaves_others_alone);
+	suite_add_tcase(s, t);
+	return unit_run(s);
+}
