@@ -9,7 +9,7 @@
 
 /* cmd_notebooks.c */
 command_run cmd_notebooks_list, cmd_notebooks_add, cmd_notebooks_show, cmd_notebooks_start, cmd_notebooks_stop,
-	cmd_notebooks_delete, cmd_notebooks_edit, cmd_notebooks_line;
+	cmd_notebooks_delete, cmd_notebooks_edit, cmd_notebooks_line, cmd_notebooks_outputs;
 /* cmd_jobs.c */
 command_run cmd_jobs_list, cmd_jobs_show, cmd_jobs_cancel, cmd_jobs_retry, cmd_jobs_attempts;
 /* cmd_wait.c */
@@ -18,9 +18,13 @@ command_run cmd_jobs_wait, cmd_jobs_logs;
 command_run cmd_jobs_submit;
 /* cmd_artifacts.c */
 command_run cmd_jobs_artifacts;
+/* cmd_accounts.c */
+command_run cmd_accounts_list, cmd_accounts_show, cmd_accounts_add, cmd_accounts_replace, cmd_accounts_check, cmd_accounts_remove;
+/* cmd_quota.c */
+command_run cmd_quota, cmd_policies;
 /* cmd_people.c */
-command_run cmd_accounts_list, cmd_accounts_show, cmd_accounts_add, cmd_accounts_delete, cmd_users_list, cmd_users_add,
-	cmd_users_edit, cmd_users_delete, cmd_tokens_list, cmd_tokens_add, cmd_tokens_revoke, cmd_audit;
+command_run cmd_users_list, cmd_users_add, cmd_users_edit, cmd_users_delete, cmd_tokens_list, cmd_tokens_add, cmd_tokens_revoke,
+	cmd_audit;
 /* cmd_keys.c */
 command_run cmd_keys_init, cmd_keys_list, cmd_keys_rotate;
 /* cmd_secrets.c */
@@ -41,6 +45,21 @@ struct query_option {
 	const char *option, *query;
 };
 const char *cli_query(struct cli *cli, const char *path, const struct query_option *options);
+
+/* Puts an option's value into a document, unless it was not given. */
+void cli_put_text(struct cli *cli, struct json *body, const char *option, const char *field);
+
+/* A secret of a file, or of standard input for "-": never a word of the command line, which others can
+ * read.  False after saying why. */
+enum { CLI_SECRET_MOST = 64 << 10 };
+bool cli_read_secret(struct cli *cli, const char *path, struct str *ret) must_check;
+/* A line of standard input; a terminal is prompted, and shows nothing of it when unseen.  False at the end. */
+bool cli_ask(struct cli *cli, const char *prompt, bool unseen, struct str *ret) must_check;
+/* What --kaggle-json holds, or the answers to questions, into body's "credentials".  False after saying why. */
+bool cli_put_credentials(struct cli *cli, struct json *body) must_check;
+
+/* Brings files of a list {name, size, sha256?} below base here: all, or those named after the first word. */
+int cli_fetch(struct cli *cli, const char *base, const struct json *list, const char *to);
 
 /* Waits for the jobs to end, with a progress bar on a terminal.  timeout_s < 0 =
  * as long as it takes.  *all_well: each succeeded.  ERR_TIMEOUT. */

@@ -19,7 +19,15 @@ static const struct column columns[] = {
 	{NULL, NULL, SHOW_TEXT},
 };
 
-/* The name becomes a path here, so it is held to the server's rule again. */
+/* C0, DEL, and C1 in UTF-8. */
+static bool is_control(struct str s)
+{
+	unsigned char c = (unsigned char)s.ptr[0];
+
+	return c < ' ' || c == 0x7f || (c == 0xc2 && s.len > 1 && (unsigned char)s.ptr[1] < 0xa0);
+}
+
+/* The name becomes a path here: no part of it may lead elsewhere or steer a terminal. */
 static bool is_safe(struct str name)
 {
 	struct str segment;
@@ -31,7 +39,7 @@ static bool is_safe(struct str name)
 		if (++n > SEGMENTS_MOST || !segment.len || segment.len > SEGMENT_MOST || str_eqz(segment, ".") || str_eqz(segment, ".."))
 			return false;
 		for (size_t i = 0; i < segment.len; i++)
-			if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-", segment.ptr[i]))
+			if (is_control((struct str){segment.ptr + i, segment.len - i}))
 				return false;
 	}
 	return true;
@@ -86,11 +94,14 @@ static int open_parent(int dir, char *name, char **last)
 	return fd;
 }
 
+/* Where the server told a hash; else the transfer itself would have failed. */
 static bool is_whole(const struct download *d, const struct json *artifact)
 {
 	struct crypto_sha256 sum = d->sum;
 	uint8_t got[CRYPTO_SHA256], told[CRYPTO_SHA256];
 
+	if (!json_has(artifact, "sha256"))
+		return true;
 	crypto_sha256_end(&sum, got);
 	return d->size == d->expected && crypto_unhex(json_str(artifact, "sha256"), told, sizeof(told)) && !memcmp(got, told, sizeof(got));
 }
@@ -132,7 +143,21 @@ static bool is_wanted(const struct cli *cli, const char *name)
 	return cli->arg_count == 1;
 }
 
-static int fetch_all(struct cli *cli, const char *base, const struct json *list, const char *to)
+/* "base/a/b%20c" */
+static const char *url_of(struct cli *cli, const char *base, struct str name)
+{
+	cleanup_buf struct buf url = BUF_INIT(64 << 10);
+	struct str segment;
+
+	buf_adds(&url, base);
+	while (str_cut(&name, '/', &segment)) {
+		buf_addc(&url, '/');
+		buf_add_url(&url, segment);
+	}
+	return cli_text(cli, "%s", url.ptr);
+}
+
+int cli_fetch(struct cli *cli, const char *base, const struct json *list, const char *to)
 {
 	struct error e = {0};
 	int found = 0;
@@ -149,8 +174,12 @@ static int fetch_all(struct cli *cli, const char *base, const struct json *list,
 		if (!name || !is_wanted(cli, name))
 			continue;
 		if (!is_safe(str_of(name)))
-			return cli_fail(cli, ERR_UPSTREAM, &(struct error){.msg = "The server names an artifact that is no safe file name."});
-		err = fetch(cli, cli_text(cli, "%s/%s", base, name), dir, artifact, &e);
+			return cli_fail(cli, ERR_UPSTREAM, &(struct error){.msg = "The server names a file that is no safe file name."});
+		if (!json_bool(artifact, "kept", true)) {
+			fprintf(stderr, "%s was too large to keep: only its provider has it\n", name);
+			continue;
+		}
+		err = fetch(cli, url_of(cli, base, str_of(name)), dir, artifact, &e);
 		if (err)
 			return cli_interrupted() ? EXIT_INTERRUPTED : cli_fail(cli, err, &e);
 		if (!cli->json)
@@ -160,7 +189,7 @@ static int fetch_all(struct cli *cli, const char *base, const struct json *list,
 	if (cli_interrupted())
 		return EXIT_INTERRUPTED;
 	if (found < cli->arg_count - 1)
-		return cli_fail(cli, ERR_NOT_FOUND, &(struct error){.msg = "Not every artifact named is there."});
+		return cli_fail(cli, ERR_NOT_FOUND, &(struct error){.msg = "Not every file named is there."});
 	return EXIT_OK;
 }
 
@@ -177,7 +206,7 @@ int cmd_jobs_artifacts(struct cli *cli)
 	if (cli->json)
 		output_json(reply);
 	if (to)
-		return fetch_all(cli, base, list, to);
+		return cli_fetch(cli, base, list, to);
 	if (cli->arg_count > 1)
 		return cli_usage(cli, "names are for --to DIR");
 	if (!cli->json)

@@ -92,18 +92,36 @@ static bool put_seconds(struct cli *cli, struct json *body, const char *option, 
 	return true;
 }
 
-static void put_text(struct cli *cli, struct json *body, const char *option, const char *field)
-{
-	if (cli_option(cli, option))
-		json_put_cstr(body, field, cli_option(cli, option));
-}
-
 /* What add and edit have in common. */
 static bool put_options(struct cli *cli, struct json *body)
 {
-	put_text(cli, body, "title", "title");
-	put_text(cli, body, "accelerator", "accelerator");
+	cli_put_text(cli, body, "title", "title");
+	cli_put_text(cli, body, "accelerator", "accelerator");
 	return put_seconds(cli, body, "max-session", "maxSessionSeconds") && put_seconds(cli, body, "idle-stop", "idleStopSeconds");
+}
+
+/* What it is given to read at its provider, by the provider's names. */
+static void put_inputs(struct cli *cli, struct json *body)
+{
+	static const struct {
+		const char *option, *field;
+	} inputs[] = {{"dataset", "datasets"}, {"model", "models"}, {"competition", "competitions"}, {"kernel", "kernels"}};
+	struct json *all = json_object();
+
+	for (size_t i = 0; i < ARRAY_LEN(inputs); i++) {
+		struct json *list = json_array();
+
+		for (size_t k = 0; cli_option_at(cli, inputs[i].option, k); k++)
+			json_add_cstr(list, cli_option_at(cli, inputs[i].option, k));
+		if (json_len(list))
+			json_put(all, inputs[i].field, list);
+		else
+			json_free(list);
+	}
+	if (json_len(all))
+		json_put(body, "inputs", all);
+	else
+		json_free(all);
 }
 
 int cmd_notebooks_add(struct cli *cli)
@@ -115,8 +133,11 @@ int cmd_notebooks_add(struct cli *cli)
 		return EXIT_USAGE;
 	if (!cli_option(cli, "accelerator"))
 		json_put_cstr(body, "accelerator", "cpu");
-	put_text(cli, body, "account", "accountId");
-	put_text(cli, body, "email", "email");
+	cli_put_text(cli, body, "account", "accountId");
+	cli_put_text(cli, body, "email", "email");
+	put_inputs(cli, body);
+	if (cli_option(cli, "kaggle-json") && !cli_put_credentials(cli, body))
+		return EXIT_USAGE;
 	if (cli_option(cli, "no-start"))
 		json_put_bool(body, "autoStart", false);
 	return call(cli, "POST", PATH, body);
@@ -173,5 +194,58 @@ int cmd_notebooks_line(struct cli *cli)
 	if (ask)
 		fprintf(stderr, "it asks for the token: %s\n", json_cstr(reply, "token") ? json_cstr(reply, "token") : "");
 	fprintf(stderr, "the token is good until %s, for one machine\n", json_cstr(reply, "expiresAt") ? json_cstr(reply, "expiresAt") : "it is used");
+	return EXIT_OK;
+}
+
+/* ---- what a session left ---------------------------------------------------- */
+
+static const struct column output_columns[] = {
+	{"NAME", "name", SHOW_TEXT},
+	{"SIZE", "size", SHOW_BYTES},
+	{"KEPT", "kept", SHOW_TEXT},
+	{"FETCHED", "createdAt", SHOW_TIME},
+	{NULL, NULL, SHOW_TEXT},
+};
+
+enum { SESSIONS_LOOKED_AT = 100 };
+
+/* The newest that left something; NULL: none did. */
+static enum err newest_session(struct cli *cli, const char **ret, struct error *e)
+{
+	cleanup_json struct json *answer = NULL;
+	const struct json *list;
+	enum err err = cli_list(cli, path_of(cli, cli->args[0], "/sessions"), "sessions", SESSIONS_LOOKED_AT, &answer, e);
+
+	*ret = NULL;
+	list = json_get(answer, "sessions");
+	for (size_t i = 0; i < json_len(list) && !*ret; i++)
+		if (json_i64(json_at(list, i), "outputs", 0))
+			*ret = cli_text(cli, "%s", json_cstr(json_at(list, i), "id"));
+	return err;
+}
+
+int cmd_notebooks_outputs(struct cli *cli)
+{
+	const char *session = cli_option(cli, "session"), *to = cli_option(cli, "to"), *base;
+	cleanup_json struct json *reply = NULL;
+	struct error e = {0};
+	enum err err = session ? OK : newest_session(cli, &session, &e);
+
+	if (!err && !session)
+		err = error_set(&e, ERR_NOT_FOUND, "None of its sessions left anything.");
+	if (err)
+		return cli_fail(cli, err, &e);
+	base = path_of(cli, cli->args[0], cli_text(cli, "/sessions/%s/outputs", cli_segment(cli, session)));
+	err = rest_call(&cli->rest, "GET", base, NULL, &reply, &e);
+	if (err)
+		return cli_fail(cli, err, &e);
+	if (cli->json)
+		output_json(reply);
+	if (to)
+		return cli_fetch(cli, base, json_get(reply, "outputs"), to);
+	if (cli->arg_count > 1)
+		return cli_usage(cli, "names are for --to DIR");
+	if (!cli->json)
+		output_table(cli, json_get(reply, "outputs"), output_columns);
 	return EXIT_OK;
 }

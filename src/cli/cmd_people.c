@@ -1,21 +1,9 @@
-/* cmd_people - accounts, users, tokens and the audit trail, over the REST API. */
+/* cmd_people - users, tokens and the audit trail, over the REST API. */
 #include <stdio.h>
 
 #include "cli/commands.h"
-#include "cli/files.h"
 #include "cli/output.h"
 
-enum { SECRET_MOST = 64 << 10 };
-
-static const struct column account_columns[] = {
-	{"ID", "id", SHOW_TEXT},
-	{"PROVIDER", "provider", SHOW_TEXT},
-	{"LABEL", "label", SHOW_TEXT},
-	{"STATUS", "status", SHOW_TEXT},
-	{"SHARING", "sharing", SHOW_TEXT},
-	{"REASON", "reason", SHOW_TEXT},
-	{NULL, NULL, SHOW_TEXT},
-};
 static const struct column user_columns[] = {
 	{"ID", "id", SHOW_TEXT},
 	{"NAME", "name", SHOW_TEXT},
@@ -71,74 +59,16 @@ static int call(struct cli *cli, const char *method, const char *path, const str
 	return EXIT_OK;
 }
 
-/* A secret from a file, or from standard input for "-": never a word of the
- * command line, which other users can read. */
-static bool read_secret(struct cli *cli, const char *path, struct str *ret)
-{
-	cleanup_buf struct buf text = {0};
-	struct error e = {0};
-
-	if (files_read(strcmp(path, "-") ? path : "/dev/stdin", SECRET_MOST, &text, &e)) {
-		cli_usage(cli, "%s", e.msg);
-		return false;
-	}
-	*ret = str_of(cli_text(cli, "%.*s", STR_ARG(str_trim(buf_str(&text)))));
-	return true;
-}
-
 static bool put_secret(struct cli *cli, struct json *body, const char *option, const char *field)
 {
 	struct str secret;
 
 	if (!cli_option(cli, option))
 		return true;
-	if (!read_secret(cli, cli_option(cli, option), &secret))
+	if (!cli_read_secret(cli, cli_option(cli, option), &secret))
 		return false;
 	json_put_str(body, field, secret);
 	return true;
-}
-
-static void put_text(struct cli *cli, struct json *body, const char *option, const char *field)
-{
-	if (cli_option(cli, option))
-		json_put_cstr(body, field, cli_option(cli, option));
-}
-
-/* ---- accounts ------------------------------------------------------------- */
-
-int cmd_accounts_list(struct cli *cli)
-{
-	return list(cli, "/api/gpu/accounts", "accounts", 0, account_columns);
-}
-
-int cmd_accounts_show(struct cli *cli)
-{
-	return call(cli, "GET", cli_text(cli, "/api/gpu/accounts/%s", cli_segment(cli, cli->args[0])), NULL, account_columns);
-}
-
-int cmd_accounts_add(struct cli *cli)
-{
-	cleanup_json struct json *body = json_object();
-	const char *file = cli_option(cli, "credentials");
-	struct json *credentials = NULL;
-	struct error e = {0};
-	struct str text;
-
-	json_put_cstr(body, "provider", cli->args[0]);
-	put_text(cli, body, "label", "label");
-	if (file) {
-		if (!read_secret(cli, file, &text))
-			return EXIT_USAGE;
-		if (json_parse(text, SECRET_MOST, &credentials, &e))
-			return cli_usage(cli, "the credentials are no JSON: %s", e.msg);
-		json_put(body, "credentials", credentials);
-	}
-	return call(cli, "POST", "/api/gpu/accounts", body, account_columns);
-}
-
-int cmd_accounts_delete(struct cli *cli)
-{
-	return call(cli, "DELETE", cli_text(cli, "/api/gpu/accounts/%s", cli_segment(cli, cli->args[0])), NULL, account_columns);
 }
 
 /* ---- users ---------------------------------------------------------------- */
@@ -154,7 +84,7 @@ int cmd_users_add(struct cli *cli)
 
 	json_put_cstr(body, "name", cli->args[0]);
 	json_put_cstr(body, "role", cli_option(cli, "role") ? cli_option(cli, "role") : "operator");
-	put_text(cli, body, "email", "email");
+	cli_put_text(cli, body, "email", "email");
 	if (!put_secret(cli, body, "password-file", "password"))
 		return EXIT_USAGE;
 	return call(cli, "POST", "/api/gpu/users", body, user_columns);
@@ -164,8 +94,8 @@ int cmd_users_edit(struct cli *cli)
 {
 	cleanup_json struct json *body = json_object();
 
-	put_text(cli, body, "role", "role");
-	put_text(cli, body, "email", "email");
+	cli_put_text(cli, body, "role", "role");
+	cli_put_text(cli, body, "email", "email");
 	if (cli_option(cli, "activate"))
 		json_put_bool(body, "active", true);
 	if (cli_option(cli, "deactivate"))

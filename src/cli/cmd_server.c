@@ -1,7 +1,6 @@
 /* cmd_server - commands that run on the server, as its own user and without the REST API. */
 #include <errno.h>
 #include <stdio.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "base/asset.h"
@@ -42,33 +41,6 @@ int cmd_migrate(struct cli *cli)
 
 /* ---- user add ------------------------------------------------------------- */
 
-/* A line of standard input; unseen when that is a terminal. */
-static bool read_password(struct cli *cli, struct str *ret)
-{
-	struct termios seen, unseen;
-	bool terminal = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &seen) == 0;
-	char line[PASSWORD_MAX + 2];
-	bool got;
-
-	if (terminal) {
-		fputs("password: ", stderr);
-		unseen = seen;
-		unseen.c_lflag &= ~(tcflag_t)ECHO;
-		tcsetattr(STDIN_FILENO, TCSAFLUSH, &unseen);
-	}
-	got = fgets(line, sizeof(line), stdin);
-	if (terminal) {
-		tcsetattr(STDIN_FILENO, TCSAFLUSH, &seen);
-		fputc('\n', stderr);
-	}
-	if (got) {
-		line[strcspn(line, "\r\n")] = '\0';
-		*ret = str_of(cli_text(cli, "%s", line));
-		crypto_wipe(line, sizeof(line));
-	}
-	return got;
-}
-
 int cmd_user_add(struct cli *cli)
 {
 	cleanup_db struct db *db = NULL;
@@ -80,7 +52,7 @@ int cmd_user_add(struct cli *cli)
 
 	if (u.role == ROLE_NONE)
 		return cli_usage(cli, "--role must be admin, operator or viewer");
-	if (!cli_option(cli, "no-password") && !read_password(cli, &u.password))
+	if (!cli_option(cli, "no-password") && !cli_ask(cli, "password: ", true, &u.password))
 		return cli_usage(cli, "no password was given on standard input");
 	err = open_database(cli, 0, &db, &e);
 	if (!err)

@@ -1,10 +1,15 @@
 /* cmd_shared - pages, queries and Ctrl-C, for the commands.  See cli/commands.h. */
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
 
+#include "base/crypto.h"
 #include "cli/commands.h"
+#include "cli/files.h"
 
-enum { PAGE = 500 };
+enum { PAGE = 500, LINE_MOST = 4096 };
 
 enum err cli_list(struct cli *cli, const char *path, const char *key, int64_t most, struct json **ret, struct error *e)
 {
@@ -56,6 +61,57 @@ const char *cli_query(struct cli *cli, const char *path, const struct query_opti
 	}
 	return cli_text(cli, "%s", b.ptr);
 }
+
+void cli_put_text(struct cli *cli, struct json *body, const char *option, const char *field)
+{
+	if (cli_option(cli, option))
+		json_put_cstr(body, field, cli_option(cli, option));
+}
+
+/* ---- what others must not read ------------------------------------------- */
+
+bool cli_read_secret(struct cli *cli, const char *path, struct str *ret)
+{
+	cleanup_buf struct buf text = {0};
+	struct error e = {0};
+
+	if (files_read(strcmp(path, "-") ? path : "/dev/stdin", CLI_SECRET_MOST, &text, &e)) {
+		cli_usage(cli, "%s", e.msg);
+		return false;
+	}
+	*ret = str_of(cli_text(cli, "%.*s", STR_ARG(str_trim(buf_str(&text)))));
+	crypto_wipe(text.ptr, text.len);
+	return true;
+}
+
+bool cli_ask(struct cli *cli, const char *prompt, bool unseen, struct str *ret)
+{
+	struct termios before, after;
+	bool terminal = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &before) == 0, got;
+	char line[LINE_MOST];
+
+	if (terminal) {
+		fputs(prompt, stderr);
+		after = before;
+		if (unseen)
+			after.c_lflag &= ~(tcflag_t)ECHO;
+		tcsetattr(STDIN_FILENO, TCSAFLUSH, &after);
+	}
+	got = fgets(line, sizeof(line), stdin);
+	if (terminal) {
+		tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+		if (unseen)
+			fputc('\n', stderr);
+	}
+	if (got) {
+		line[strcspn(line, "\r\n")] = '\0';
+		*ret = str_of(cli_text(cli, "%s", line));
+		crypto_wipe(line, sizeof(line));
+	}
+	return got;
+}
+
+/* ---- Ctrl-C ---------------------------------------------------------------- */
 
 static volatile sig_atomic_t interrupted;
 

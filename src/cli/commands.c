@@ -4,9 +4,14 @@
 #define END {NULL, NULL, NULL, false}
 
 static const struct option notebook_add[] = {
-	{"accelerator", "NAME", "cpu, gpu, tpu or a model such as T4 (cpu)", false},
+	{"accelerator", "NAME", "cpu, gpu, tpu or one of `gpupool policies` (cpu)", false},
 	{"title", "TEXT", "what people call it", false},
-	{"account", "ID", "whose hours it uses", false},
+	{"account", "ID", "whose hours it uses (your own there)", false},
+	{"kaggle-json", "FILE", "add your account with it; - is standard input", false},
+	{"dataset", "OWNER/NAME", "to read from at Kaggle", true},
+	{"model", "NAME", "OWNER/MODEL/FRAMEWORK/VARIATION, to read from at Kaggle", true},
+	{"competition", "NAME", "to read the data of at Kaggle", true},
+	{"kernel", "OWNER/NAME", "notebook to read the output of at Kaggle", true},
 	{"email", "ADDRESS", "where notices go", false},
 	{"max-session", "DURATION", "end each run after this long", false},
 	{"idle-stop", "DURATION", "stop when it had no job for this long", false},
@@ -85,9 +90,18 @@ static const struct option job_artifacts[] = {
 	{"to", "DIR", "bring them here; only those named, else all", false},
 	END,
 };
+static const struct option notebook_outputs[] = {
+	{"session", "ID", "of this session (the newest that left some)", false},
+	{"to", "DIR", "bring them here; only those named, else all", false},
+	END,
+};
 static const struct option account_add[] = {
 	{"label", "TEXT", "what people call it", false},
-	{"credentials", "FILE", "JSON as the provider gives it; - is standard input", false},
+	{"kaggle-json", "FILE", "the file that Kaggle makes, or one with a token; - is standard input (asks)", false},
+	END,
+};
+static const struct option account_replace[] = {
+	{"kaggle-json", "FILE", "the file that Kaggle makes, or one with a token; - is standard input (asks)", false},
 	END,
 };
 static const struct option user_add[] = {
@@ -156,9 +170,11 @@ static const struct option nginx_conf[] = {
 };
 
 const struct command commands[] = {
-	{"accounts add", "PROVIDER", 1, 1, NEEDS_SERVER, "Adds an account at a provider", account_add, cmd_accounts_add},
-	{"accounts delete", "ID", 1, 1, NEEDS_SERVER, "Deletes an account", NULL, cmd_accounts_delete},
+	{"accounts add", "PROVIDER", 1, 1, NEEDS_SERVER, "Adds an account at a provider; its credentials are sealed at once", account_add, cmd_accounts_add},
+	{"accounts check", "ID", 1, 1, NEEDS_SERVER, "Has an account's credentials checked now", NULL, cmd_accounts_check},
 	{"accounts list", "", 0, 0, NEEDS_SERVER, "Lists accounts at providers", NULL, cmd_accounts_list},
+	{"accounts remove", "ID", 1, 1, NEEDS_SERVER, "Removes an account, and erases its credentials", NULL, cmd_accounts_remove},
+	{"accounts replace", "ID", 1, 1, NEEDS_SERVER, "Gives an account other credentials", account_replace, cmd_accounts_replace},
 	{"accounts show", "ID", 1, 1, NEEDS_SERVER, "Shows an account", NULL, cmd_accounts_show},
 	{"audit", "", 0, 0, NEEDS_SERVER, "Lists who changed what", audit_list, cmd_audit},
 	{"completion", "bash", 1, 1, 0, "Prints a completion script for the shell", NULL, cmd_completion},
@@ -185,10 +201,13 @@ const struct command commands[] = {
 	{"notebooks edit", "ID", 1, 1, NEEDS_SERVER, "Changes a worker", notebook_edit, cmd_notebooks_edit},
 	{"notebooks line", "ID", 1, 1, NEEDS_SERVER, "Prints the line that starts a manual worker on another machine", notebook_line, cmd_notebooks_line},
 	{"notebooks list", "", 0, 0, NEEDS_SERVER, "Lists workers", NULL, cmd_notebooks_list},
+	{"notebooks outputs", "ID [NAME…]", 1, -1, NEEDS_SERVER, "Lists what a worker's session left at its provider, or brings it here", notebook_outputs, cmd_notebooks_outputs},
 	{"notebooks show", "ID", 1, 1, NEEDS_SERVER, "Shows a worker", NULL, cmd_notebooks_show},
 	{"notebooks start", "ID", 1, 1, NEEDS_SERVER, "Starts a worker", NULL, cmd_notebooks_start},
 	{"notebooks stop", "ID", 1, 1, NEEDS_SERVER, "Stops a worker", NULL, cmd_notebooks_stop},
 	{"openapi", "", 0, 0, NEEDS_SERVER | NO_TOKEN, "Prints the OpenAPI document of the server", NULL, cmd_openapi},
+	{"policies", "[PROVIDER]", 0, 1, NEEDS_SERVER, "Shows what providers allow, and their accelerators", NULL, cmd_policies},
+	{"quota", "", 0, 0, NEEDS_SERVER, "Shows what each account has left", NULL, cmd_quota},
 	{"secrets list", "", 0, 0, NEEDS_SERVER, "Lists your secrets, without their values", NULL, cmd_secrets_list},
 	{"secrets remove", "NAME…", 1, -1, NEEDS_SERVER, "Removes secrets of yours", NULL, cmd_secrets_remove},
 	{"secrets set", "NAME", 1, 1, NEEDS_SERVER, "Makes a secret or changes it; asks for the value, or takes it from standard input", NULL, cmd_secrets_set},

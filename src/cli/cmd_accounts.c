@@ -1,0 +1,140 @@
+/* cmd_accounts - accounts at providers, over the REST API. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/commands.h"
+#include "cli/output.h"
+
+#define PATH "/api/gpu/accounts"
+
+static const struct column list_columns[] = {
+	{"ID", "id", SHOW_TEXT},
+	{"PROVIDER", "provider", SHOW_TEXT},
+	{"OWNER", "owner", SHOW_TEXT},
+	{"USER", "identity", SHOW_TEXT},
+	{"LABEL", "label", SHOW_TEXT},
+	{"STATUS", "status", SHOW_TEXT},
+	{"CHECKED", "checkedAt", SHOW_AGE},
+	{"REASON", "reason", SHOW_TEXT},
+	{NULL, NULL, SHOW_TEXT},
+};
+
+static const struct column show_columns[] = {
+	{"id", "id", SHOW_TEXT},
+	{"provider", "provider", SHOW_TEXT},
+	{"owner", "owner", SHOW_TEXT},
+	{"user there", "identity", SHOW_TEXT},
+	{"label", "label", SHOW_TEXT},
+	{"status", "status", SHOW_TEXT},
+	{"reason", "reason", SHOW_TEXT},
+	{"checked", "checkedAt", SHOW_TIME},
+	{"sharing", "sharing", SHOW_TEXT},
+	{"created", "createdAt", SHOW_TIME},
+	{NULL, NULL, SHOW_TEXT},
+};
+
+static const char *path_of(struct cli *cli, const char *more)
+{
+	return cli_text(cli, PATH "/%s%s", cli_segment(cli, cli->args[0]), more);
+}
+
+/* A call whose answer is the account. */
+static int call(struct cli *cli, const char *method, const char *path, const struct json *body)
+{
+	cleanup_json struct json *account = NULL;
+	struct error e = {0};
+	enum err err = rest_call(&cli->rest, method, path, body, &account, &e);
+
+	if (err)
+		return cli_fail(cli, err, &e);
+	if (account && !output_as_json(cli, account))
+		output_fields(cli, account, show_columns);
+	return EXIT_OK;
+}
+
+/* ---- credentials ---------------------------------------------------------- */
+
+static bool ask(struct cli *cli, struct json *credentials)
+{
+	struct str name, secret;
+
+	if (!cli_ask(cli, "Kaggle user name (empty for an API token): ", false, &name) ||
+	    !cli_ask(cli, name.len ? "key: " : "API token: ", true, &secret) || !secret.len) {
+		cli_usage(cli, "no credentials were given; --kaggle-json FILE reads the file that Kaggle makes");
+		return false;
+	}
+	if (name.len)
+		json_put_str(credentials, "username", name);
+	json_put_str(credentials, name.len ? "key" : "token", secret);
+	return true;
+}
+
+bool cli_put_credentials(struct cli *cli, struct json *body)
+{
+	const char *file = cli_option(cli, "kaggle-json");
+	struct json *credentials = json_object();
+	struct str text;
+	bool ok;
+
+	if (!file) {
+		ok = ask(cli, credentials);
+	} else if ((ok = cli_read_secret(cli, file, &text))) {
+		json_free(credentials);
+		credentials = json_new_str(text); /* the server knows its forms */
+	}
+	if (ok)
+		json_put(body, "credentials", credentials);
+	else
+		json_free(credentials);
+	return ok;
+}
+
+/* ---- commands ------------------------------------------------------------- */
+
+int cmd_accounts_list(struct cli *cli)
+{
+	cleanup_json struct json *list = NULL;
+	struct error e = {0};
+	enum err err = cli_list(cli, PATH, "accounts", 0, &list, &e);
+
+	if (err)
+		return cli_fail(cli, err, &e);
+	if (!output_as_json(cli, list))
+		output_table(cli, json_get(list, "accounts"), list_columns);
+	return EXIT_OK;
+}
+
+int cmd_accounts_show(struct cli *cli)
+{
+	return call(cli, "GET", path_of(cli, ""), NULL);
+}
+
+/* Only Kaggle's have credentials so far; what others need the server says. */
+int cmd_accounts_add(struct cli *cli)
+{
+	cleanup_json struct json *body = json_object();
+
+	json_put_cstr(body, "provider", cli->args[0]);
+	cli_put_text(cli, body, "label", "label");
+	if ((cli_option(cli, "kaggle-json") || !strcmp(cli->args[0], "kaggle")) && !cli_put_credentials(cli, body))
+		return EXIT_USAGE;
+	return call(cli, "POST", PATH, body);
+}
+
+int cmd_accounts_replace(struct cli *cli)
+{
+	cleanup_json struct json *body = json_object();
+
+	return cli_put_credentials(cli, body) ? call(cli, "PATCH", path_of(cli, ""), body) : EXIT_USAGE;
+}
+
+int cmd_accounts_check(struct cli *cli)
+{
+	return call(cli, "POST", path_of(cli, "/check"), NULL);
+}
+
+int cmd_accounts_remove(struct cli *cli)
+{
+	return call(cli, "DELETE", path_of(cli, ""), NULL);
+}
