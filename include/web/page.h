@@ -18,6 +18,7 @@
 struct page_call {
 	const char *route;   /* the API route's name: "jobs.create" */
 	const char *id;      /* of ":id"; NULL = as in the page's own address */
+	const char *session; /* of ":session" */
 	struct json *params; /* taken; NULL = none */
 	struct json *body;   /* taken; NULL = none */
 	const char *if_match;
@@ -54,13 +55,21 @@ void page_problem(struct json *model, const struct request *req, const struct er
 /* ---- what several pages show ---- */
 extern const char *const page_providers[];    /* where a worker can be; NULL-terminated */
 extern const char *const page_accelerators[]; /* what a form offers */
-/* [{id, selected, available, unavailable, rules, fields}] */
+/* [{id, selected, available, unavailable, own}], own null */
 struct json *page_providers_model(const struct ctx *ctx, const char *chosen);
+/* Adds what is left to accounts with their view fields: quotas, hasQuotas. */
+enum err page_quotas(struct ctx *ctx, struct request *req, struct json *accounts, struct error *e) must_check;
+/* The reader's accounts (everybody's, for an administrator) with view fields and quotas; the caller's. */
+enum err page_accounts_read(struct ctx *ctx, struct request *req, struct json **ret, struct error *e) must_check;
+/* What a provider allows, with view fields; the caller's, NULL for one without terms. */
+enum err page_policy(struct ctx *ctx, struct request *req, const char *provider, struct json **ret, struct error *e) must_check;
 /* {queued, running, oldestText, reasons}, taken from the API's queue.get with or without reasons; the caller's. */
 enum err page_queue(struct ctx *ctx, struct request *req, bool reasons, struct json **ret, struct error *e) must_check;
 
 /* ---- addresses ---- */
 /* "/admin/jobs?state=…&tag=…" in the arena, piece by piece: name, value, …, NULL; values that are NULL or "" are left out. */
 const char *page_url(struct arena *a, const char *path, ...) __attribute__((sentinel));
+/* "/a/b%20c" of the name "a/b c". */
+void page_add_path(struct buf *url, struct str name);
 
 #endif

@@ -25,7 +25,7 @@ enum form_kind {
 enum form_flags {
 	FORM_NULL = 1 << 0,  /* empty is null, and said so */
 	FORM_EMPTY = 1 << 1, /* empty is "", and said so */
-	FORM_PAGE = 1 << 2,  /* the page's own; no part of the document */
+	FORM_PAGE = 1 << 2,  /* the page's own; no part of the document; errors of exactly its path are about it */
 	FORM_ANY = 1 << 3,   /* "any" is absent */
 };
 

@@ -53,4 +53,15 @@ handler page_tokens, page_token_create, page_token_revoke;
 again_handler page_tokens_again;
 extern const struct field page_token_create_body[];
 
+/* page_accounts.c */
+handler page_accounts, page_account_create, page_account, page_account_replace, page_account_edit, page_account_check,
+	page_account_delete_ask, page_account_delete;
+again_handler page_accounts_again, page_account_again, page_account_edit_again, page_account_delete_again;
+extern const struct field page_account_create_body[], page_account_replace_body[], page_account_edit_body[];
+
+/* page_secrets.c */
+handler page_secrets, page_secret_put, page_secret_remove;
+again_handler page_secrets_again;
+extern const struct field page_secrets_query[], page_secret_put_body[];
+
 #endif

@@ -27,6 +27,7 @@ struct view view_of(const struct ctx *ctx, const struct request *req);
 void view_put_time(const struct view *v, struct json *object, const char *key);
 /* object.KEY as duration of that many seconds; null when negative. */
 void view_put_duration(struct json *object, const char *key, int64_t seconds);
+void view_put_hours(struct json *object, const char *key, int64_t seconds);
 void view_put_size(struct json *object, const char *key, int64_t bytes);
 /* Makes absent members null. */
 void view_put_missing(struct json *object, const char *const *keys, size_t n);
@@ -43,6 +44,13 @@ bool view_state_needs(struct str state);
 /* worker.enrol of a worker that a person starts; `made` is the API's answer with a token or NULL. */
 void view_enrol(const struct view *v, struct json *worker, const struct json *made);
 void view_session(const struct view *v, struct json *session);
+
+/* ---- accounts and their hours ---- */
+void view_account(const struct view *v, struct json *account);
+/* One ledger line: shares of the limit for its gauge, and their texts. */
+void view_quota(const struct view *v, struct json *quota);
+/* What a provider allows of one kind of machine. */
+void view_limit(struct json *limit);
 
 /* ---- jobs ---- */
 /* `workers` are notebooks as the API gives them, for their titles; may be NULL. */

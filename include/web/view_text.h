@@ -32,6 +32,8 @@ bool view_time_parse(struct str rfc3339, int64_t *ret) must_check;
 void view_time_text(const struct view_words *w, int64_t at_ms, int64_t now_ms, char ret[VIEW_TEXT]);
 /* "48 s", "1 min 48 s", "58 min", "2 h 10 min", "3 d 4 h". */
 void view_duration_text(int64_t seconds, char ret[VIEW_TEXT]);
+/* Of quotas: "5.7 h", "30 h". */
+void view_hours_text(int64_t seconds, char ret[VIEW_TEXT]);
 /* As str_to_duration() reads it: "90m", "11h", "2d". */
 void view_duration_field(int64_t seconds, char ret[VIEW_TEXT]);
 /* "512 bytes", "94 MB", "13.1 GB". */

@@ -36,6 +36,8 @@ static void inner_request(const struct request *req, const struct page_call *c, 
 		inner->captures[0] = (struct capture){"id", 2, str_of(c->id)};
 		inner->capture_count = 1;
 	}
+	if (c->session)
+		inner->captures[inner->capture_count++] = (struct capture){"session", 7, str_of(c->session)};
 	take(&inner->json, c->body);
 	take(&inner->params, c->params);
 }
@@ -126,6 +128,10 @@ struct json *page_model(struct ctx *ctx, struct request *req, const char *curren
 	if (req->principal.user_id) {
 		add_nav(nav, "pool", "/admin/gpu-dashboard", current);
 		add_nav(nav, "jobs", "/admin/jobs", current);
+		if (req->principal.scopes & SCOPE_MANAGE) {
+			add_nav(nav, "accounts", "/admin/accounts", current);
+			add_nav(nav, "secrets", "/admin/secrets", current);
+		}
 	}
 	json_put(page, "nav", nav);
 	json_put(page, "locales", json_array());
@@ -220,4 +226,14 @@ const char *page_url(struct arena *a, const char *path, ...)
 	va_end(ap);
 	value = url.failed ? NULL : arena_strndup(a, url.ptr, url.len);
 	return value ? value : path;
+}
+
+void page_add_path(struct buf *url, struct str name)
+{
+	struct str segment;
+
+	while (str_cut(&name, '/', &segment)) {
+		buf_addc(url, '/');
+		buf_add_url(url, segment);
+	}
 }

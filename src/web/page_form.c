@@ -207,7 +207,7 @@ static bool is_about(const struct form_field *f, const char *field)
 
 	if (!strcmp(field, f->name))
 		return true;
-	return !(f->flags & FORM_PAGE) && !strncmp(field, path, n) && (!field[n] || field[n] == '.');
+	return !strncmp(field, path, n) && (!field[n] || (field[n] == '.' && !(f->flags & FORM_PAGE)));
 }
 
 /* "must be …" as a sentence. */

@@ -77,16 +77,6 @@ static enum err put_attempts(struct ctx *ctx, struct request *req, const struct 
 	return OK;
 }
 
-static void put_path(struct buf *url, struct str name)
-{
-	struct str segment;
-
-	while (str_cut(&name, '/', &segment)) {
-		buf_addc(url, '/');
-		buf_add_url(url, segment);
-	}
-}
-
 static enum err put_artifacts(struct ctx *ctx, struct request *req, const struct view *v, struct json *job, struct error *e)
 {
 	cleanup_json struct json *answer = NULL;
@@ -103,7 +93,7 @@ static enum err put_artifacts(struct ctx *ctx, struct request *req, const struct
 		cleanup_buf struct buf url = BUF_INIT(8192);
 
 		buf_addf(&url, "/api/gpu/jobs/%s/artifacts", json_cstr(job, "id"));
-		put_path(&url, json_str(one, "name"));
+		page_add_path(&url, json_str(one, "name"));
 		json_put_str(one, "url", buf_str(&url));
 		view_put_size(one, "sizeText", json_i64(one, "size", 0));
 		view_put_time(v, one, "createdAt");

@@ -61,6 +61,58 @@ static void put_queue(struct json *pool, struct json *queue)
 	json_put(pool, "jobs", queue);
 }
 
+static void add_gpu_hours(const struct view *v, const struct json *account, struct json *quotas)
+{
+	const struct json *resources = json_get(account, "resources");
+	struct str label = json_str(account, "label");
+
+	for (size_t i = 0; i < json_len(resources); i++) {
+		struct json *quota = json_at(resources, i);
+
+		if (!str_eqz(json_str(quota, "resource"), "gpu") || !json_i64(quota, "limitSeconds", 0))
+			continue;
+		view_quota(v, quota);
+		json_put_str(quota, "title", label.len ? label : json_str(account, "owner"));
+		json_put_str(quota, "provider", json_str(account, "provider"));
+		json_add(quotas, json_ref(quota));
+	}
+}
+
+static int64_t sum_of(const struct json *quotas, const char *key)
+{
+	int64_t sum = 0;
+
+	for (size_t i = 0; i < json_len(quotas); i++)
+		sum += json_i64(json_at(quotas, i), key, 0);
+	return sum;
+}
+
+/* Hours of GPUs that are left, in all and by account; null where none are counted. */
+static enum err put_hours(struct ctx *ctx, struct request *req, struct json *pool, struct error *e)
+{
+	struct page_call call = {.route = "quota.list", .params = json_object()};
+	cleanup_json struct json *answer = NULL;
+	struct json *quotas = json_array(), *hours, *list;
+	struct view v = view_of(ctx, req);
+	enum err err;
+
+	json_put_i64(call.params, "limit", PAGE_MAX);
+	err = page_call(ctx, req, NULL, &call, &answer, e);
+	list = json_get(answer, "accounts");
+	for (size_t i = 0; i < json_len(list); i++)
+		add_gpu_hours(&v, json_at(list, i), quotas);
+	hours = json_len(quotas) ? json_object() : NULL;
+	if (hours) {
+		view_put_hours(hours, "leftText", sum_of(quotas, "remainingSeconds"));
+		view_put_hours(hours, "limitText", sum_of(quotas, "limitSeconds"));
+		json_put_i64(hours, "accounts", (int64_t)json_len(quotas));
+		json_put(hours, "quotas", json_ref(quotas));
+	}
+	json_put(pool, "hours", hours ? hours : json_null());
+	json_free(quotas);
+	return err;
+}
+
 /* ---- the rows ------------------------------------------------------------------------ */
 
 static bool holds(struct str text, struct str part)
@@ -212,6 +264,8 @@ enum err page_pool(struct ctx *ctx, struct request *req, struct response *res, s
 
 	json_put(model, "pool", pool);
 	json_put(model, "can", can);
+	if (!err)
+		err = put_hours(ctx, req, pool, e);
 	if (!err)
 		err = page_queue(ctx, req, true, &queue, e);
 	if (err)

@@ -1,11 +1,12 @@
 /* page_worker - one worker: what it is, what it did, and what may be done with it. */
+#include "domain/output.h"
 #include "web/page.h"
 #include "web/page_form.h"
 #include "web/pages.h"
 #include "web/view.h"
 #include "web/view_fields.h"
 
-enum { SESSIONS_SHOWN = 10, JOBS_SHOWN = 8, LOG_LINES = 200 };
+enum { SESSIONS_SHOWN = 10, JOBS_SHOWN = 8, LOG_LINES = 200, FILES_SHOWN = 12 };
 
 const struct field page_worker_act_body[] = {{"back", FIELD_STRING, 0, 0, 20}, {0}};
 
@@ -58,6 +59,38 @@ static struct json *agent_log(const struct view *v, const struct json *sessions)
 	return json_null();
 }
 
+static void view_file(const struct request *req, const char *session, struct json *file)
+{
+	cleanup_buf struct buf url = BUF_INIT(8192);
+	struct str name = json_str(file, "name");
+
+	buf_addf(&url, "/api/gpu/workers/notebooks/%.*s/sessions/%s/outputs", STR_ARG(request_capture(req, "id")), session);
+	page_add_path(&url, name);
+	json_put_str(file, "url", buf_str(&url));
+	json_put_bool(file, "log", output_is_log(name));
+	view_put_size(file, "sizeText", json_i64(file, "size", 0));
+}
+
+/* What a session left at its provider. */
+static enum err put_files(struct ctx *ctx, struct request *req, struct json *session, struct error *e)
+{
+	struct page_call call = {.route = "outputs.list", .session = json_cstr(session, "id")};
+	cleanup_json struct json *answer = NULL;
+	struct json *files = json_array(), *list;
+	enum err err = OK;
+
+	if (json_i64(session, "outputs", 0))
+		err = page_call(ctx, req, NULL, &call, &answer, e);
+	list = json_get(answer, "outputs");
+	for (size_t i = 0; i < json_len(list) && i < FILES_SHOWN; i++) {
+		view_file(req, call.session, json_at(list, i));
+		json_add(files, json_ref(json_at(list, i)));
+	}
+	json_put_i64(session, "more", (int64_t)(json_len(list) - json_len(files)));
+	json_put(session, "files", files);
+	return err;
+}
+
 static enum err put_sessions(struct ctx *ctx, struct request *req, const struct view *v, struct json *worker, struct error *e)
 {
 	struct page_call call = {.route = "notebooks.sessions", .params = json_object()};
@@ -70,11 +103,13 @@ static enum err put_sessions(struct ctx *ctx, struct request *req, const struct 
 	if (err)
 		return err;
 	sessions = json_get(answer, "sessions");
-	for (size_t i = 0; i < json_len(sessions); i++)
+	for (size_t i = 0; !err && i < json_len(sessions); i++) {
 		view_session(v, json_at(sessions, i));
+		err = put_files(ctx, req, json_at(sessions, i), e);
+	}
 	json_put(worker, "sessions", json_ref(sessions));
 	json_put(worker, "agentLog", agent_log(v, sessions));
-	return OK;
+	return err;
 }
 
 /* The newest jobs here; those that run also tell what the worker does. */
@@ -99,6 +134,26 @@ static enum err put_jobs(struct ctx *ctx, struct request *req, const struct view
 	return OK;
 }
 
+/* The account that it uses, where the reader may see it. */
+static enum err put_account(struct ctx *ctx, struct request *req, const struct view *v, struct json *worker, struct error *e)
+{
+	struct page_call call = {.route = "accounts.get", .id = json_cstr(worker, "accountId")};
+	struct str code = json_str(json_get(worker, "reason"), "code");
+	cleanup_json struct json *account = NULL;
+	enum err err;
+
+	if (!call.id || !json_bool(worker, "own", false) || !page_may(req, call.route))
+		return OK;
+	err = page_call(ctx, req, NULL, &call, &account, e);
+	if (err)
+		return err == ERR_NOT_FOUND ? OK : err;
+	view_account(v, account);
+	json_put(worker, "account", json_ref(account));
+	if (str_eqz(code, "credentials") || str_eqz(code, "account"))
+		json_put_str(worker, "accountUrl", json_str(account, "pageUrl"));
+	return OK;
+}
+
 /* made: the answer about an enrolment, or NULL. */
 static enum err show(struct ctx *ctx, struct request *req, struct response *res, const struct json *sent,
 		     const struct json *made, const struct error *why, struct error *e)
@@ -111,6 +166,8 @@ static enum err show(struct ctx *ctx, struct request *req, struct response *res,
 		err = put_jobs(ctx, req, &v, worker, e);
 	if (!err)
 		err = put_sessions(ctx, req, &v, worker, e);
+	if (!err)
+		err = put_account(ctx, req, &v, worker, e);
 	if (err)
 		return err;
 	if (made)

@@ -4,14 +4,16 @@
 #include <string.h>
 
 #include "web/page.h"
-#include "web/page_form.h"
+#include "web/page_credentials.h"
 #include "web/pages.h"
 #include "web/paging.h"
 #include "web/view.h"
 #include "web/view_fields.h"
 
-const char *const page_providers[] = {"local", "manual", NULL};
+const char *const page_providers[] = {"local", "manual", "kaggle", NULL};
 const char *const page_accelerators[] = {"gpu", "cpu", "tpu", NULL};
+
+enum { INPUTS_MOST = 16 << 10 };
 
 const struct field page_worker_new_query[] = {{"provider", FIELD_STRING, 0, 0, 31}, PAGE_FLASH_FIELDS, {0}};
 
@@ -22,6 +24,13 @@ const struct field page_worker_new_body[] = {
 	{"maxSession", FIELD_STRING, 0, 0, 100},
 	{"idleStop", FIELD_STRING, 0, 0, 100},
 	{"autoStart", FIELD_STRING, 0, 0, 10},
+	{"kaggle.account", FIELD_STRING, 0, 0, 20},
+	{"kaggle.accelerator", FIELD_STRING, 0, 0, 200},
+	{"kaggle.datasets", FIELD_TEXT, 0, 0, INPUTS_MOST},
+	{"kaggle.models", FIELD_TEXT, 0, 0, INPUTS_MOST},
+	{"kaggle.competitions", FIELD_TEXT, 0, 0, INPUTS_MOST},
+	{"kaggle.kernels", FIELD_TEXT, 0, 0, INPUTS_MOST},
+	CREDENTIALS_SENT("kaggle."),
 	{0},
 };
 
@@ -35,35 +44,183 @@ static const struct form_field form[] = {
 	{0},
 };
 
+static const char *const nothing[] = {NULL}; /* the choices are rows */
+
+static const struct form_field kaggle_form[] = {
+	{"kaggle.account", "accountId", FORM_TEXT},
+	{"kaggle.accelerator", "accelerator", FORM_TEXT, .options = nothing, .initial = "gpu"},
+	{"kaggle.datasets", "inputs.datasets", FORM_LINES},
+	{"kaggle.models", "inputs.models", FORM_LINES},
+	{"kaggle.competitions", "inputs.competitions", FORM_LINES},
+	{"kaggle.kernels", "inputs.kernels", FORM_LINES},
+	CREDENTIALS_FORM("kaggle."),
+	{0},
+};
+
+/* What only one provider's notebooks have; "PROVIDER." begins its fields. */
+static const struct own {
+	const char *provider, *prefix;
+	const struct form_field *form;
+} owns[] = {{"kaggle", "kaggle.", kaggle_form}};
+
+static const struct own *own_of(struct str provider)
+{
+	for (size_t i = 0; i < ARRAY_LEN(owns); i++)
+		if (str_eqz(provider, owns[i].provider))
+			return &owns[i];
+	return NULL;
+}
+
 /* ---- where a worker can be ----------------------------------------------------- */
 
-static struct json *provider_model(const struct ctx *ctx, const char *id, const char *chosen)
+static struct json *provider_model(const struct ctx *ctx, const char *id)
 {
-	struct json *provider = json_object(), *unavailable;
+	struct json *provider = json_object(), *unavailable = NULL;
 	struct error e = {0};
-	bool available = worker_reachable(id, ctx->config, &e) == OK;
 
-	json_put_cstr(provider, "id", id);
-	json_put_bool(provider, "selected", available && !strcmp(id, chosen));
-	json_put_bool(provider, "available", available);
-	json_put(provider, "rules", json_null());
-	json_put(provider, "fields", json_array());
-	json_put(provider, "unavailable", json_null());
-	if (!available) {
+	if (worker_reachable(id, ctx->config, &e)) {
 		unavailable = json_object();
 		json_put_cstr(unavailable, "code", e.reason ? e.reason : "");
-		json_put(provider, "unavailable", unavailable);
 	}
+	json_put_cstr(provider, "id", id);
+	json_put_bool(provider, "available", !unavailable);
+	json_put(provider, "unavailable", unavailable ? unavailable : json_null());
+	json_put_bool(provider, "selected", false);
+	json_put(provider, "own", json_null());
 	return provider;
 }
 
 struct json *page_providers_model(const struct ctx *ctx, const char *chosen)
 {
-	struct json *list = json_array();
+	struct json *list = json_array(), *selected = NULL, *one;
 
-	for (const char *const *p = page_providers; *p; p++)
-		json_add(list, provider_model(ctx, *p, chosen));
+	for (const char *const *p = page_providers; *p; p++) {
+		one = provider_model(ctx, *p);
+		json_add(list, one);
+		if (json_bool(one, "available", false) && (!selected || !strcmp(*p, chosen)))
+			selected = one;
+	}
+	if (selected)
+		json_put_bool(selected, "selected", true);
 	return list;
+}
+
+/* ---- what one provider's notebooks have of their own ------------------------------- */
+
+/* The accounts of this person there; a choice where there is one. */
+static struct json *account_choice(const struct json *accounts, const struct request *req, const char *provider, struct str chosen)
+{
+	struct json *options = json_array();
+	int64_t owner = 0;
+
+	for (size_t i = 0; i < json_len(accounts); i++) {
+		const struct json *account = json_at(accounts, i);
+		struct json *one;
+
+		if (!str_eqz(json_str(account, "provider"), provider) || !str_to_id(json_str(account, "ownerId"), &owner) ||
+		    owner != req->principal.user_id)
+			continue;
+		one = json_object();
+		json_put_str(one, "value", json_str(account, "id"));
+		json_put_bool(one, "selected", str_eq(json_str(account, "id"), chosen));
+		json_put_str(one, "title", json_str(account, "title"));
+		json_put_str(one, "status", json_str(account, "status"));
+		json_put(one, "quotas", json_ref(json_get(account, "quotas")));
+		json_put_str(one, "pageUrl", json_str(account, "pageUrl"));
+		json_add(options, one);
+	}
+	return options;
+}
+
+/* What may be asked for there, with who may use it; what is no more comes last and cannot be chosen. */
+static struct json *accelerator_choice(const struct json *policy, struct str chosen)
+{
+	const struct json *list = json_get(policy, "accelerators");
+	struct json *options = json_array();
+
+	for (int usable = 1; usable >= 0; usable--)
+		for (size_t i = 0; i < json_len(list); i++) {
+			const struct json *row = json_at(list, i);
+			struct json *one;
+
+			if (json_bool(row, "usable", false) != usable)
+				continue;
+			one = json_object();
+			json_put_str(one, "value", json_str(row, "name"));
+			json_put_bool(one, "selected", str_eq(json_str(row, "name"), chosen));
+			json_put_bool(one, "retired", !usable);
+			json_put_str(one, "note", json_str(row, "note"));
+			json_add(options, one);
+		}
+	return options;
+}
+
+/* Errors are shown at the fields of the provider that was chosen only. */
+static struct json *own_fields(const struct own *own, const struct json *sent, const struct request *req, bool is_chosen)
+{
+	struct json *model = json_object(), *fields = json_object();
+	struct field_errors none = {0};
+	struct request calm = *req;
+
+	calm.errors = is_chosen ? req->errors : &none;
+	form_model(own->form, sent, &calm, model);
+	for (struct json_iter it = json_iter(json_get(model, "form")); json_next(&it);)
+		json_put(fields, it.key + strlen(own->prefix), json_ref(it.value));
+	json_free(model);
+	return fields;
+}
+
+/* Whether the inputs have something to show. */
+static bool any_input(const struct json *fields)
+{
+	static const char *const names[] = {"datasets", "models", "competitions", "kernels"};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		const struct json *field = json_get(fields, names[i]);
+
+		if (json_str(field, "value").len || json_get(field, "error"))
+			return true;
+	}
+	return false;
+}
+
+static enum err put_own(struct ctx *ctx, struct request *req, const struct json *accounts, const struct json *sent,
+			struct json *provider, struct error *e)
+{
+	const struct own *own = own_of(json_str(provider, "id"));
+	cleanup_json struct json *policy = NULL;
+	struct json *fields, *account, *accelerator, *options;
+	enum err err;
+
+	if (!own)
+		return OK;
+	err = page_policy(ctx, req, own->provider, &policy, e);
+	if (err)
+		return err;
+	fields = own_fields(own, sent, req, json_bool(provider, "selected", false));
+	account = json_get(fields, "account");
+	options = account_choice(accounts, req, own->provider, json_str(account, "value"));
+	json_put_bool(fields, "known", json_len(options) > 0);
+	json_put_bool(fields, "anyInput", any_input(fields));
+	json_put(account, "options", options);
+	accelerator = json_get(fields, "accelerator");
+	json_put(accelerator, "options", accelerator_choice(policy, json_str(accelerator, "value")));
+	json_put(fields, "policy", json_ref(policy));
+	json_put(provider, "own", fields);
+	return OK;
+}
+
+static enum err put_providers(struct ctx *ctx, struct request *req, const struct json *sent, struct json *model, struct error *e)
+{
+	const char *chosen = json_cstr(sent ? sent : req->params, "provider");
+	struct json *providers = page_providers_model(ctx, chosen ? chosen : page_providers[0]);
+	cleanup_json struct json *accounts = NULL;
+	enum err err = page_accounts_read(ctx, req, &accounts, e);
+
+	json_put(model, "providers", providers);
+	for (size_t i = 0; !err && i < json_len(providers); i++)
+		err = put_own(ctx, req, accounts, sent, json_at(providers, i), e);
+	return err;
 }
 
 /* ---- what is being created --------------------------------------------------------- */
@@ -94,12 +251,12 @@ static enum err show(struct ctx *ctx, struct request *req, struct response *res,
 		     const struct error *why, struct error *e)
 {
 	cleanup_json struct json *model = page_model(ctx, req, "pool");
-	const char *chosen = json_cstr(sent ? sent : req->params, "provider");
 	enum err err = put_creating(ctx, req, model, e);
 
+	if (!err)
+		err = put_providers(ctx, req, sent, model, e);
 	if (err)
 		return err;
-	json_put(model, "providers", page_providers_model(ctx, chosen ? chosen : page_providers[0]));
 	form_model(form, sent, req, model);
 	if (why)
 		page_problem(model, req, why);
@@ -114,15 +271,44 @@ enum err page_worker_new(struct ctx *ctx, struct request *req, struct response *
 enum err page_worker_new_again(struct ctx *ctx, struct request *req, struct response *res, const struct error *why,
 			       struct error *e)
 {
+	const struct own *own = own_of(json_str(req->json, "provider"));
+
+	if (own)
+		page_credentials_refused(req, own->prefix);
 	return show(ctx, req, res, req->json, why, e);
+}
+
+/* Adds what the provider's own fields say; false when its credentials are not whole. */
+static bool add_own(const struct own *own, const struct request *req, struct json *document)
+{
+	cleanup_json struct json *more = form_document(own->form, req);
+
+	if (json_get(more, "accountId")) {
+		json_del(more, "credentials");
+	} else {
+		struct json *credentials = page_credentials(req, own->prefix);
+
+		if (!credentials)
+			return false;
+		json_put(more, "credentials", credentials);
+	}
+	for (struct json_iter it = json_iter(more); json_next(&it);)
+		json_put(document, it.key, json_ref(it.value));
+	return true;
 }
 
 enum err page_worker_create(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
 {
-	const struct page_call call = {.route = "notebooks.create", .body = form_document(form, req)};
+	const struct own *own = own_of(json_str(req->json, "provider"));
+	struct page_call call = {.route = "notebooks.create", .body = form_document(form, req)};
 	cleanup_json struct json *made = NULL;
-	enum err err = page_call(ctx, req, res, &call, &made, e);
+	enum err err;
 
+	if (own && !add_own(own, req, call.body)) {
+		json_free(call.body);
+		return error_set(e, ERR_INVALID, "The credentials are not complete.");
+	}
+	err = page_call(ctx, req, res, &call, &made, e);
 	if (!err)
 		page_done(res, arena_printf(req->arena, "/admin/workers/%s", json_cstr(made, "id")), "worker_created", NULL);
 	return err;

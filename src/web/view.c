@@ -71,6 +71,10 @@ static struct json *nav_model(const struct request *req)
 	if (req->principal.user_id) {
 		add_nav(nav, req, "pool", "/admin/gpu-dashboard");
 		add_nav(nav, req, "jobs", "/admin/jobs");
+		if (req->principal.scopes & SCOPE_MANAGE) {
+			add_nav(nav, req, "accounts", "/admin/accounts");
+			add_nav(nav, req, "secrets", "/admin/secrets");
+		}
 	}
 	return nav;
 }

@@ -103,6 +103,17 @@ void view_duration_text(int64_t seconds, char ret[VIEW_TEXT])
 		snprintf(ret, VIEW_TEXT, s / 3600 % 24 ? "%lld" NBSP "d %lld" NBSP "h" : "%lld" NBSP "d", s / 86400, s / 3600 % 24);
 }
 
+void view_hours_text(int64_t seconds, char ret[VIEW_TEXT])
+{
+	/* Downwards: what is left is never promised before it is there. */
+	long long tenths = seconds > 0 ? (long long)(seconds / 360) : 0;
+
+	if (tenths % 10)
+		snprintf(ret, VIEW_TEXT, "%lld.%lld" NBSP "h", tenths / 10, tenths % 10);
+	else
+		snprintf(ret, VIEW_TEXT, "%lld" NBSP "h", tenths / 10);
+}
+
 void view_duration_field(int64_t seconds, char ret[VIEW_TEXT])
 {
 	static const struct {

@@ -196,7 +196,7 @@ static void put_steps(const struct view *v, struct json *worker)
 	const struct json *session = json_get(worker, "session");
 	struct str state = json_str(worker, "state");
 	bool manual = str_eqz(json_str(worker, "provider"), "manual");
-	bool starts = str_eqz(state, "starting") || str_eqz(state, "needs_human") ||
+	bool starts = str_eqz(state, "starting") || (manual && str_eqz(state, "needs_human")) ||
 		      (str_eqz(state, "stopped") && str_eqz(json_str(worker, "desiredState"), "running"));
 	struct json *steps, *items, *first;
 
@@ -274,9 +274,16 @@ static bool is_quiet(struct str state)
 	return !str_eqz(state, "healthy") && !str_eqz(state, "unhealthy") && !str_eqz(state, "draining");
 }
 
+/* Whose it is stands beside it already. */
+static void put_quota(const struct view *v, struct json *quota)
+{
+	view_quota(v, quota);
+	json_put(quota, "title", json_null());
+}
+
 void view_worker(const struct view *v, struct json *worker, const struct json *jobs)
 {
-	static const char *const keys[] = {"url", "reason", "session", "gpu", "ownerName", "version"};
+	static const char *const keys[] = {"url", "reason", "session", "gpu", "ownerName", "version", "quota", "account", "accountUrl"};
 	const char *id = json_cstr(worker, "id");
 	struct json *session = json_get(worker, "session");
 
@@ -285,6 +292,8 @@ void view_worker(const struct view *v, struct json *worker, const struct json *j
 	view_put_time(v, worker, "createdAt");
 	if (session)
 		view_session(v, session);
+	if (json_get(worker, "quota"))
+		put_quota(v, json_get(worker, "quota"));
 	put_gpu(v, worker);
 	put_use(worker);
 	put_job(v, worker, jobs);

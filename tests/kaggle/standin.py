@@ -281,7 +281,6 @@ def read(content):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True      # an answer is two packets
     standin = None
     server_version, sys_version = "ESF", ""
 

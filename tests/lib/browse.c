@@ -72,7 +72,7 @@ static void param(struct request *r, const char *name, const char *value)
 		request_param(r, str_of(name), str_of(value));
 }
 
-static int walk(struct browser *b, const char *method, char *path, const char *form)
+static int walk(struct browser *b, const char *method, char *path, const char *type, const char *form)
 {
 	struct ctx ctx = {.db = b->world->web, .config = &b->config, .arena = &b->arena, .templates = b->templates,
 			  .wakes = &b->wakes, .strict = true};
@@ -93,7 +93,7 @@ static int walk(struct browser *b, const char *method, char *path, const char *f
 	param(&req, "HTTP_ACCEPT_LANGUAGE", b->accept_language);
 	param(&req, "HTTP_COOKIE", b->cookie);
 	if (form) {
-		param(&req, "CONTENT_TYPE", "application/x-www-form-urlencoded");
+		param(&req, "CONTENT_TYPE", type);
 		param(&req, "CONTENT_LENGTH", length);
 		param(&req, "HTTP_ORIGIN", b->foreign ? "http://evil.example" : SITE);
 		param(&req, "HTTP_SEC_FETCH_SITE", b->foreign ? "cross-site" : "same-origin");
@@ -118,7 +118,7 @@ int browse(struct browser *b, const char *fmt, ...)
 	va_start(ap, fmt);
 	path = arena_vprintf(&b->arena, fmt, ap);
 	va_end(ap);
-	return walk(b, "GET", path, NULL);
+	return walk(b, "GET", path, NULL, NULL);
 }
 
 static void add_pair(struct buf *form, const char *name, const char *value)
@@ -144,7 +144,13 @@ int browse_send(struct browser *b, const char *path, ...)
 		add_pair(&form, "csrf", b->csrf);
 	arena_reset(&b->arena);
 	target = arena_strdup(&b->arena, path);
-	return walk(b, "POST", target, form.len ? form.ptr : "x=");
+	return walk(b, "POST", target, "application/x-www-form-urlencoded", form.len ? form.ptr : "x=");
+}
+
+int browse_upload(struct browser *b, const char *path, const char *type, const char *body)
+{
+	arena_reset(&b->arena);
+	return walk(b, "POST", arena_strdup(&b->arena, path), type, body);
 }
 
 int browse_follow(struct browser *b)

@@ -37,6 +37,8 @@ void browse_as(struct browser *b, const struct principal *p);
 int browse(struct browser *b, const char *fmt, ...) printf_like(2, 3);
 /* A form: name, value, …, NULL.  Each value is encoded. */
 int browse_send(struct browser *b, const char *path, ...) __attribute__((sentinel));
+/* A body as it is. */
+int browse_upload(struct browser *b, const char *path, const char *type, const char *body);
 /* Follows a 303. */
 int browse_follow(struct browser *b);
 bool browse_shows(const struct browser *b, const char *text);

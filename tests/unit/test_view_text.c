@@ -52,6 +52,22 @@ START_TEST(test_times_by_distance)
 }
 END_TEST
 
+START_TEST(test_hours)
+{
+	static const struct {
+		int64_t seconds;
+		const char *text;
+	} cases[] = {{0, "0\u00a0h"},	       {-1, "0\u00a0h"},	      {359, "0\u00a0h"},	 {360, "0.1\u00a0h"},
+		     {20879, "5.7\u00a0h"}, {108000, "30\u00a0h"}, {107999, "29.9\u00a0h"}, {INT64_MAX, "2562047788015215.5\u00a0h"}};
+	char text[VIEW_TEXT];
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		view_hours_text(cases[i].seconds, text);
+		ck_assert_str_eq(text, cases[i].text);
+	}
+}
+END_TEST
+
 START_TEST(test_durations)
 {
 	static const struct {
@@ -113,6 +129,7 @@ int main(void)
 	tcase_add_test(t, test_times_are_read);
 	tcase_add_test(t, test_times_by_distance);
 	tcase_add_test(t, test_durations);
+	tcase_add_test(t, test_hours);
 	tcase_add_test(t, test_sizes);
 	suite_add_tcase(s, t);
 	return unit_run(s);
