@@ -187,8 +187,11 @@ begin
     insert into quota(account_id, resource, resets_at, limit_seconds, margin_seconds, told_reset)
     values (account, kind, coalesce(new_reset, quota_next_reset(l.week_starts, at)), new_limit, l.week_margin_seconds, new_reset is not null)
     returning * into q;
+    -- What runs without a limit by the week is held to it from now on.
     update reservation set resets_at = q.resets_at, granted_seconds = coalesce(granted_seconds, 2147483647)
     where account_id = account and resource = kind and resets_at is null and settled_at is null;
+    select s.cut into cuts from quota_settle(account) s;
+    q := quota_week(account, kind, at);
   elsif new_reset <> q.resets_at then
     -- Over half a week later than what it said before is the week after: its clock is ahead of ours.
     if (q.told_reset and new_reset > q.resets_at + interval '84 hours')
