@@ -25,8 +25,15 @@ void ledger_drop(struct ledger *l);
 /* The time that the ledger's functions see from now on. */
 void ledger_at(struct ledger *l, int64_t seconds);
 
+/* A worker at Kaggle, without a session. */
+int64_t ledger_worker(struct ledger *l, const char *accelerator);
+/* Its session, not yet reserved; inside a transaction of db. */
+int64_t ledger_session(struct db *db, int64_t account, int64_t worker, int64_t seconds);
 /* A start as a provisioner makes it, in one transaction on `db`; the error is
- * quota_reserve()'s or quota_attach()'s. */
+ * quota_reserve()'s or quota_attach()'s.  Uses no connection of l. */
+enum err ledger_start_of(struct ledger *l, struct db *db, int64_t worker, const char *accelerator, int64_t most, struct quota_grant *g,
+			 int64_t *session);
+/* The same with a worker of its own. */
 enum err ledger_start(struct ledger *l, struct db *db, const char *accelerator, int64_t most, struct quota_grant *g, int64_t *session);
 /* The same at l->pool.role, which must work. */
 int64_t ledger_started(struct ledger *l, const char *accelerator, int64_t most);
