@@ -60,6 +60,7 @@ void http_client_free(struct http_client *c);
 /* From any thread: the call under way ends within about a second, and it and
  * all later ones of this client return ERR_UNAVAILABLE.  For the end of a program. */
 void http_client_abort(struct http_client *c);
+bool http_client_aborted(const struct http_client *c);
 
 /*
  * OK when a whole HTTP reply came, of any status (look at ret->status);

@@ -71,6 +71,11 @@ void http_client_abort(struct http_client *c)
 	atomic_store(&c->aborted, true);
 }
 
+bool http_client_aborted(const struct http_client *c)
+{
+	return atomic_load(&c->aborted);
+}
+
 /* ---- callbacks of libcurl ------------------------------------------------- */
 
 /* An answer that is an error is read as a whole even where content is streamed. */
@@ -392,7 +397,7 @@ enum err http_send(struct http_client *c, struct arena *a, const struct http_cal
 	t.body = BUF_INIT(call->on_data ? REPLY_MOST : t.reply_max);
 	if (!is_token(str_of(method)) || call->deadline_ms > LONG_MAX)
 		return error_set(e, ERR_INVALID, "bad method or deadline");
-	if (atomic_load(&c->aborted))
+	if (http_client_aborted(c))
 		return error_set(e, ERR_UNAVAILABLE, "this program is ending");
 	r = add_headers(&t, e);
 	if (r != OK)

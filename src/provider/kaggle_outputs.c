@@ -9,6 +9,7 @@ enum {
 	PAGE = 100,
 	PAGES_MOST = 20,
 	SPARE_MS = 3000,               /* kept for what the caller does with the outputs */
+	FETCH_TRIES = 2,
 	URL_MOST = 8 << 10,
 };
 
@@ -118,20 +119,31 @@ static enum err read_pages(struct provider_call *c, const struct kaggle_referenc
 	return OK;
 }
 
+/* Once more where that may help: nobody asks for this file again. */
+static enum err fetch(struct provider_call *c, const char *url, size_t most, struct str *ret)
+{
+	enum err err = ERR_UPSTREAM;
+
+	for (int i = 0; i < FETCH_TRIES && (err == ERR_UNAVAILABLE || err == ERR_UPSTREAM) && kaggle_left(c) > SPARE_MS; i++)
+		err = kaggle_fetch(c, url, most, ret);
+	return err;
+}
+
 /* As many as fit; one that cannot be had is listed without its content. */
 static void fetch_files(struct provider_call *c, struct listing *l)
 {
 	size_t left = KAGGLE_FILES_BYTES;
+	struct error kept = *c->error;
 
-	for (size_t i = 0; i < l->count && left && kaggle_left(c) > SPARE_MS; i++) {
-		struct error kept = *c->error;
+	for (size_t i = 0; i < l->count && left; i++) {
+		struct output_file *f = &l->files[i];
 
-		if (l->urls[i][0] && kaggle_fetch(c, l->urls[i], left < KAGGLE_FILE_MOST ? left : KAGGLE_FILE_MOST, &l->files[i].content) == OK) {
-			l->files[i].size = (int64_t)l->files[i].content.len;
-			left -= l->files[i].content.len;
-		}
-		*c->error = kept;
+		if (!l->urls[i][0] || fetch(c, l->urls[i], left < KAGGLE_FILE_MOST ? left : KAGGLE_FILE_MOST, &f->content))
+			continue;
+		f->size = (int64_t)f->content.len;
+		left -= f->content.len;
 	}
+	*c->error = kept;
 }
 
 static enum err fill_log(struct provider_call *c, const struct buf *log, struct outputs *ret)

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/crashpoint.h"
+#include "base/http.h"
 
 enum {
 	CHECK_MS = 5000,               /* left for asking what an unclear push did */
@@ -191,7 +192,7 @@ static enum err take_back(struct provider_call *c, const struct kaggle_reference
 			return OK;
 		if (!err && str_eq(k.mark.intent, intent))
 			return kaggle_delete(c, r->owner, r->name);
-		if (err == ERR_UNAUTHORIZED)
+		if (err == ERR_UNAUTHORIZED || http_client_aborted(c->http))
 			break;
 		clock_sleep_ms(UNDO_PAUSE_MS);
 	} while (clock_ms() < until && kaggle_left(c) > CHECK_MS);

@@ -1080,6 +1080,10 @@ START_TEST(test_outputs)
 	const struct peer_answer contents[] = {{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", PEER_HANG_UP},
 					       {large, PEER_HANG_UP},
 					       {"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", PEER_HANG_UP},
+					       {"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", PEER_HANG_UP},
+					       {"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", PEER_HANG_UP},
+					       {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nagain", PEER_HANG_UP},
+					       {"HTTP/1.1 302 No\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", PEER_HANG_UP},
 					       {"HTTP/1.1 302 No\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", PEER_HANG_UP}};
 	struct outputs out;
 	size_t len = (size_t)snprintf(large, sizeof(large), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", (1 << 20) + 1);
@@ -1093,19 +1097,21 @@ START_TEST(test_outputs)
 				 files.port, files.port));
 	answer(200, arena_printf(&arena,
 				 "{\"files\":[{\"url\":\"http://127.0.0.1:%d/c\",\"fileName\":\"large\"},{\"url\":\"http://127.0.0.1:%d/d\",\"fileName\":\"no\"},"
+				 "{\"url\":\"http://127.0.0.1:%d/f\",\"fileName\":\"at last\"},"
 				 "{\"url\":\"http://127.0.0.1:%d/e\",\"fileName\":\"elsewhere\"},{\"url\":\"http://127.0.0.1:%d/a\",\"fileName\":\"results/out.json\"}],"
 				 "\"log\":\"never looked at\"}",
-				 files.port, files.port, files.port, files.port));
+				 files.port, files.port, files.port, files.port, files.port));
 	serve();
 	ck_assert_msg(outputs(&out) == OK, "%s", error.msg);
 	ck_assert(str_eqz(out.log, "hi\n"));
 	ck_assert(str_eqz(out.whole_log, "hi\n"));
 	ck_assert_ptr_null(out.code);
-	ck_assert_uint_eq(out.file_count, 5);
+	ck_assert_uint_eq(out.file_count, 6);
 	ck_assert_str_eq(out.files[0].name, "results/out.json");
 	ck_assert(str_eqz(out.files[0].content, "hello"));
 	ck_assert_int_eq(out.files[0].size, 5);
-	for (size_t i = 1; i < 5; i++) {
+	ck_assert(str_eqz(out.files[4].content, "again"));
+	for (size_t i = 1; i < 6; i += i == 3 ? 2 : 1) {
 		ck_assert_ptr_null(out.files[i].content.ptr);
 		ck_assert_int_eq(out.files[i].size, -1);
 	}
@@ -1116,7 +1122,7 @@ START_TEST(test_outputs)
 	ck_assert(sent("\"pageToken\":\"t2\""));
 	ck_assert_ptr_null(strcasestr(peer_stop(&files), "authorization"));
 	ck_assert_ptr_null(strstr(files.received.ptr, "GET /x"));
-	ck_assert_uint_eq(files.answered, 4);
+	ck_assert_uint_eq(files.answered, ARRAY_LEN(contents));
 	peer_free(&files);
 }
 END_TEST
