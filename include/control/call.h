@@ -17,7 +17,8 @@
 
 #include "control/reconcile.h"
 
-/* Could a call be made now?  OK, or what it would get. */
+/* Could a start be tried now?  OK, or what it would get; "unchecked" while nobody has asked whether the
+ * credentials are good. */
 enum err call_ready(struct reconciler *r, const struct provider *p, struct error *e) must_check;
 
 enum err call_check(struct reconciler *r, const struct provider *p, struct error *e) must_check;

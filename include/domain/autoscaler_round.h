@@ -72,6 +72,8 @@ bool scale_will_fit(const struct scale_lane *l, struct place_worker w);
 struct place_lane scale_place_lane(const struct scale_lane *l);
 /* Of the pool of the policy at hand. */
 bool scale_in_pool(const struct round *r, size_t worker);
+/* Takes away what a worker that is to start will reserve and has not yet. */
+void scale_reserve_for(struct round *r, size_t worker);
 /* The place to start a worker for a lane; account -1 = none, with the reason. */
 struct place scale_place(struct round *r, const struct scale_lane *l);
 

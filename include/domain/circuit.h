@@ -25,6 +25,7 @@ struct account_view {
 	const char *installation;
 	bool refused;              /* these very credentials were: a person must act */
 	const char *reason;        /* why */
+	bool unchecked;            /* nobody has asked yet whether they are good, and whose */
 	bool failing;              /* its circuit is open, or was until now */
 	double wait;               /* seconds until the next call may be made; 0 = now */
 	const char *circuit_reason;

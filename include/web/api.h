@@ -56,6 +56,10 @@ extern const struct field audit_query_fields[], decisions_query[];
 handler queue_get;
 extern const struct field queue_query[];
 
+/* api_autoscale.c */
+handler autoscale_get, autoscale_put, autoscale_plan, autoscale_commit;
+extern const struct field autoscale_query[], autoscale_body[], autoscale_plan_body[];
+
 /* api_jobs.c */
 extern const struct field job_create_body[], job_batch_body[], job_list_query[], job_get_query[], job_cancel_body[];
 handler job_create, job_batch, job_list_get, job_get_one, job_attempts_get, job_artifacts_get, job_cancel_one, job_cancel_many,

@@ -48,8 +48,7 @@ enum route_flags {
 	ROUTE_HIDDEN = 1 << 4,  /* not in the OpenAPI document (pages) */
 	ROUTE_NO_AUDIT = 1 << 5,
 	ROUTE_NO_DATABASE = 1 << 6, /* answers without the database, or says itself what is wrong with it */
-	ROUTE_REPEATABLE = 1 << 7,  /* a POST that may be repeated as it is: Idempotency-Key is not looked at, and
-				     * no hash of its secret body is stored */
+	ROUTE_REPEATABLE = 1 << 7,  /* a POST that may be repeated as it is: Idempotency-Key is not looked at */
 };
 
 #define KiB(n) ((size_t)(n) << 10)

@@ -87,5 +87,6 @@ where w.provider = any($1::text[]) and w.state <> 'deleted'
   and (w.state <> 'starting' or t.kind <> 'start' or s.provider_ref is null)
   and (w.state not in ('failed', 'needs_human') or t.kind <> 'start'
     or not exists (select from operation o where o.worker_id = w.id and o.generation = w.generation))
+  and (t.kind <> 'start' or not coalesce(s.then_stop and s.state = 'ended' and s.generation = w.generation, false)) -- it drained to be stopped
 on conflict do nothing
 returning worker_id;

@@ -79,6 +79,12 @@ with s as (
   update session set over_at = coalesce(over_at, now()) where id = $1::bigint returning worker_id)
 update operation o set next_try_at = least(o.next_try_at, now()) from s where o.worker_id = s.worker_id and o.state = 'open';
 
+-- name: session_room
+-- Its run is over and it has ended: a worker of its account that waits for room is due.
+update operation o set next_try_at = least(o.next_try_at, now())
+from session s join worker w on w.account_id = s.account_id and w.state = 'waiting' and w.reason_code = 'capacity'
+where s.id = $1::bigint and o.worker_id = w.id and o.state = 'open';
+
 -- name: session_keep
 -- What it left: $2 the log's end, or null; $3 names, $4 sizes, $5 contents (null = too large).
 -- No row: it was kept before.

@@ -97,7 +97,7 @@ int cmd_secrets_list(struct cli *cli)
 {
 	cleanup_json struct json *rows = NULL;
 	struct error e = {0};
-	enum err err = cli_list(cli, PATH, "secrets", 0, &rows, &e);
+	enum err err = rest_call(&cli->rest, "GET", PATH, NULL, &rows, &e);
 
 	if (err)
 		return cli_fail(cli, err, &e);

@@ -10,6 +10,7 @@
 
 /* Well below the time of a claim, which must not end during a call. */
 enum { CALL_MS = 20000, REMOTE_MS = 60000, START_MS = 150000 };
+enum { CHECK_SECONDS = 3 }; /* its end hurries what waits for it */
 
 struct call {
 	struct reconciler *r;
@@ -158,9 +159,17 @@ static enum err end(struct call *k, enum err err)
 enum err call_ready(struct reconciler *r, const struct provider *p, struct error *e)
 {
 	struct call k;
+	enum err err;
 
 	prepare(&k, r, p, 0, e);
-	return p->caps & NEEDS_SECRET ? look_at_account(&k, false) : OK;
+	err = p->caps & NEEDS_SECRET ? look_at_account(&k, false) : OK;
+	/* Not before it is known that they are no other person's here. */
+	if (err || !p->verify || !k.has_account || !k.account.unchecked)
+		return err;
+	r->wait_seconds = CHECK_SECONDS;
+	error_set(e, ERR_UNAVAILABLE, "Its account's credentials are being checked.");
+	e->reason = "unchecked";
+	return ERR_UNAVAILABLE;
 }
 
 /* ---- the calls ------------------------------------------------------------ */

@@ -9,6 +9,7 @@
 #include "control/hands.h"
 #include "control/reap.h"
 #include "control/reconcile.h"
+#include "control/scale.h"
 #include "db/migrate.h"
 
 enum { SOON_MS = 250, IDLE_MS = 500, AWAY_MS = 1000 };
@@ -64,7 +65,8 @@ static bool ready(struct db *db, bool *was)
 }
 
 /* False when the database did not answer. */
-static bool turn(struct db *db, struct reconciler *rec, struct reaper *reap, struct hands *hands, const sigset_t *open)
+static bool turn(struct db *db, struct reconciler *rec, struct reaper *reap, struct scaler *scale, struct hands *hands,
+		 const sigset_t *open)
 {
 	int done;
 	int64_t wait;
@@ -78,7 +80,7 @@ static bool turn(struct db *db, struct reconciler *rec, struct reaper *reap, str
 	reconcile_watch(rec);
 	reap_turn(reap);
 	tell(db, rec, reap);
-	if (done || (rec->sweep_at == 0 && rec->provider_count))
+	if (scale_turn(scale, reap->leads) || done || (rec->sweep_at == 0 && rec->provider_count))
 		wait = 0; /* see at once what the change calls for */
 	if (!stopping)
 		db_wait(db, -1, wait, open);
@@ -91,6 +93,7 @@ enum err loop_run(const struct config *config, bool stop_workers, struct error *
 	struct db_options options = {.conninfo = config->database, .application = "gpupool-provisioner", .queue = true};
 	struct reconciler rec;
 	struct reaper reap;
+	struct scaler scale;
 	cleanup_db struct db *db = NULL;
 	struct hands *hands = NULL;
 	bool usable = false, was_ready = true;
@@ -102,6 +105,7 @@ enum err loop_run(const struct config *config, bool stop_workers, struct error *
 	if (err)
 		return err;
 	take_signals(&open);
+	scale_init(&scale, db, config);
 	err = reconcile_check(&rec, e);
 	if (!err)
 		err = hands_start(config, &hands, e);
@@ -113,7 +117,7 @@ enum err loop_run(const struct config *config, bool stop_workers, struct error *
 	while (!err && !stopping) {
 		usable = usable || ready(db, &was_ready);
 		if (usable)
-			usable = turn(db, &rec, &reap, hands, &open);
+			usable = turn(db, &rec, &reap, &scale, hands, &open);
 		if (!usable && !stopping)
 			db_wait(db, -1, AWAY_MS, &open);
 	}
@@ -121,6 +125,7 @@ enum err loop_run(const struct config *config, bool stop_workers, struct error *
 	if (!err && stop_workers)
 		reconcile_stop_local(&rec);
 	log_info("provisioner.stop", "");
+	scale_free(&scale);
 	reconcile_free(&rec);
 	return err;
 }

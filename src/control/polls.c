@@ -197,8 +197,10 @@ static enum err finish(struct look *l, const struct run_status *status)
 	if (err)
 		return err;
 	err = poll_end(l->r->db, l->w.session, &l->e);
-	/* A delete waits for what is now here. */
-	return err ? err : session_over(l->r->db, l->w.session, &l->e);
+	/* A delete waits for what is now here, another start for its room. */
+	if (!err)
+		err = session_over(l->r->db, l->w.session, &l->e);
+	return err ? err : db_run(l->r->db, STMT_SESSION_ROOM, ARGS(arg_i64(l->w.session)), NULL, &l->e);
 }
 
 static enum err run_ended(struct look *l, const struct run_status *status)

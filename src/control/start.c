@@ -275,8 +275,8 @@ enum err start_step(struct step *s)
 		return s->w.state == WORKER_STARTING ? start_known(s)
 						     : step_end_session(s, "superseded", "Another start came.", STR_NULL, true);
 	err = may_start(s);
-	if (err == ERR_UNAVAILABLE && s->e.reason && !strcmp(s->e.reason, "circuit"))
-		return step_wait(s, "circuit", arena_strdup(&s->r->arena, s->e.msg), s->r->wait_seconds);
+	if (err == ERR_UNAVAILABLE && s->e.reason && (!strcmp(s->e.reason, "circuit") || !strcmp(s->e.reason, "unchecked")))
+		return step_wait(s, s->e.reason, arena_strdup(&s->r->arena, s->e.msg), s->r->wait_seconds);
 	if (err)
 		return judge(s, err == ERR_GONE ? ERR_UNAUTHORIZED : err, "look");
 	err = last_is_over(s);

@@ -529,6 +529,9 @@ static bool prepare(struct round *r)
 		memcpy(r->left[i], s->accounts[i].resources, sizeof(r->left[i]));
 	for (size_t i = 0; i < s->worker_count; i++)
 		look_at(r, i);
+	for (size_t i = 0; i < s->worker_count; i++)
+		if (r->hands[i].strength == STRENGTH_COMING && !s->workers[i].session_state[0])
+			scale_reserve_for(r, i);
 	return true;
 }
 

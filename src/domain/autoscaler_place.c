@@ -130,6 +130,20 @@ static struct scale_resource *resource_at(struct round *r, size_t account, const
 	return NULL;
 }
 
+void scale_reserve_for(struct round *r, size_t worker)
+{
+	const struct scale_worker *w = &r->s->workers[worker];
+	size_t account = (size_t)r->hands[worker].account;
+	struct scale_resource *res = resource_at(r, account, resource_of(r->s, r->s->accounts[account].provider, w->accelerator));
+
+	if (!res)
+		return;
+	if (res->slots > 0)
+		res->slots--;
+	if (res->left_s > 0)
+		res->left_s -= least(least(w->max_session_s, res->session_s), res->left_s);
+}
+
 /* Whether the account's hours and slots allow a session of this machine; fills *p, or says why not in *best. */
 static bool affords(struct round *r, struct place *p, const char *resource, int64_t max_s, int64_t estimate_s, struct place *best)
 {

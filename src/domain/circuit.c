@@ -28,6 +28,7 @@ enum err account_open(struct db *db, struct arena *a, int64_t account, struct ac
 		.installation = kept(a, &r, "installation"),
 		.refused = str_eqz(row_str(&r, 0, "status"), "needs_human") || str_eqz(row_str(&r, 0, "status"), "disabled"),
 		.reason = kept(a, &r, "reason"),
+		.unchecked = str_eqz(row_str(&r, 0, "status"), "unchecked"),
 		.failing = row_i64(&r, 0, "failures") > 0,
 		.wait = row_double(&r, 0, "wait"),
 		.circuit_reason = kept(a, &r, "circuit_reason"),

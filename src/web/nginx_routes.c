@@ -15,6 +15,7 @@ struct place {
 	unsigned flags;
 	size_t max_body;
 	bool signs_in;
+	bool secret_body; /* a body that nginx may not put on the disk */
 };
 
 static struct place place_of(const char *path)
@@ -31,6 +32,7 @@ static struct place place_of(const char *path)
 		if (r->max_body > p.max_body)
 			p.max_body = r->max_body;
 		p.signs_in |= method_writes(r->method) && r->auth == AUTH_NONE;
+		p.secret_body |= schema_has_secret(r->body);
 	}
 	return p;
 }
@@ -86,6 +88,8 @@ static void add_place(struct buf *b, const struct place *p)
 		buf_adds(b, "    fastcgi_read_timeout 120s;\n");
 	if (p->max_body > DEFAULT_BODY || (p->signs_in && p->max_body))
 		buf_addf(b, "    client_max_body_size %zuk;\n", (p->max_body + 1023) >> 10);
+	if (p->secret_body)
+		buf_addf(b, "    client_body_buffer_size %zuk;\n", (p->max_body + 1023) >> 10);
 	buf_adds(b, "}\n");
 }
 
@@ -99,7 +103,7 @@ void nginx_routes(struct buf *b)
 			continue;
 		p = place_of(routes[i].path);
 		/* What needs nothing of its own is served by `location /`. */
-		if (p.serves != SERVES_API || p.signs_in || p.max_body > DEFAULT_BODY)
+		if (p.serves != SERVES_API || p.signs_in || p.secret_body || p.max_body > DEFAULT_BODY)
 			add_place(b, &p);
 	}
 }

@@ -121,6 +121,16 @@ const struct route routes[] = {
 	{API(GET, "/api/gpu/queue", "queue.get"), AUTH_ANY, PERM_READ, NOTHING, queue_get, .query = queue_query,
 	 .summary = "How many of your jobs wait and run, and why they wait."},
 
+	/* ---- scaling ---- */
+	{API(GET, "/api/gpu/autoscale", "autoscale.get"), AUTH_ANY, PERM_READ, NOTHING, autoscale_get, .query = autoscale_query,
+	 .summary = "Your scaling policy."},
+	{API(PUT, "/api/gpu/autoscale", "autoscale.set"), AUTH_ANY, PERM_MANAGE, JSON(KiB(64)), autoscale_put, .query = autoscale_query,
+	 .body = autoscale_body, .summary = "Set your scaling policy; what is absent becomes the default. If-Match guards against changes of others."},
+	{API(POST, "/api/gpu/autoscale/plan", "autoscale.plan"), AUTH_ANY, PERM_MANAGE, JSON(KiB(4)), autoscale_plan,
+	 .body = autoscale_plan_body, .summary = "What your policy would start and stop now, and why; nothing is done."},
+	{API(POST, "/api/gpu/autoscale/plan/:id/commit", "autoscale.commit"), AUTH_ANY, PERM_MANAGE, NOTHING, autoscale_commit,
+	 .flags = ROUTE_NO_TX, .summary = "Do what a plan of the last minute says; 409 with a new plan when the pool has changed."},
+
 	/* ---- notebooks ---- */
 	{API(POST, "/api/gpu/workers/notebooks", "notebooks.create"), AUTH_ANY, PERM_MANAGE, JSON(KiB(64)), notebook_create,
 	 .body = notebook_create_body, .success = 202, .summary = "Make a notebook, and start it."},

@@ -38,6 +38,7 @@ def test_the_value_is_no_word_of_the_command_line(gp, server):
 def test_list_and_remove(gp, server):
     server.on("GET", SECRETS, {"secrets": [MADE]})
     assert "HF_TOKEN" in gp("secrets", "list", code=0).out
+    assert server.last("GET", SECRETS)["query"] == {}
     assert '"createdAt"' in gp("secrets", "list", "--json", code=0).out
     server.on("DELETE", SECRETS + "/A", (204, "application/json", b""))
     gp("secrets", "remove", "A", code=0)

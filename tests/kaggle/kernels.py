@@ -102,6 +102,7 @@ class Account:
         self.together = {"gpu": 2, "cpu": 5, "tpu": 1}
         self.week = {"gpu": 108000, "tpu": 72000}
         self.before = {"gpu": (0, 0), "tpu": (0, 0)}  # (week, seconds used elsewhere)
+        self.environment = {}               # more of it, for each run
         self.cancelled_holds_slot = False   # a cancelled run counts as live until its kernel is deleted
 
     def revoke(self):
@@ -150,7 +151,7 @@ class Run:
                 file.write(name + "\n")
         env = {"PATH": self.directory + "/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": self.directory + "/root",
                "TMPDIR": self.directory + "/tmp", "KAGGLE_KERNEL_RUN_TYPE": "Batch",
-               "KAGGLE_URL_BASE": "https://www.kaggle.com", "PYTHONDONTWRITEBYTECODE": "1"}
+               "KAGGLE_URL_BASE": "https://www.kaggle.com", "PYTHONDONTWRITEBYTECODE": "1", **account.environment}
         internet = fields.get("enableInternet", False) and account.internet and account.phone == "verified"
         self._accelerator(env, account)
         box = [sys.executable, "-I", "-S", os.path.join(os.path.dirname(os.path.abspath(__file__)), "box.py")]

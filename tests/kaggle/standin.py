@@ -281,6 +281,7 @@ def read(content):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True      # an answer is two packets
     standin = None
     server_version, sys_version = "ESF", ""
 

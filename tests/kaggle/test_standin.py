@@ -4,13 +4,17 @@ import http.client
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
+import types
 import urllib.parse
 
 import pytest
 
 import box
 import kernels
+import standin
 from standin import KaggleStandIn
 
 KEY, TOKEN = "0123456789abcdef0123456789abcdef", "KGAT_alice"
@@ -377,6 +381,20 @@ def test_stop_leaves_nothing(alice, kaggle):
     assert not alive(below) and not os.path.exists(where)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", kaggle.port), 1)
+
+
+def test_kill_9_leaves_no_process(tmp_path):
+    env = {"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, standin.__file__, "--account", "alice:" + KEY, "--token", "alice:" + TOKEN], env=env,
+                          stdout=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            port = urllib.parse.urlparse(process.stdout.readline().decode().strip()).port
+            alice = Caller(types.SimpleNamespace(port=port), Authorization="Bearer " + TOKEN)
+            assert alice.push(text=SLEEP)[0] == 200
+            below = until(lambda: len(b := box.children_of(process.pid)) >= 3 and b)
+        finally:
+            process.kill()
+    until(lambda: not alive(below))
 
 
 def test_the_queue_and_the_machine(kaggle, alice):

@@ -137,6 +137,8 @@ static const struct scene scenes[] = {
 	{"all sessions run", {POLICY()}, {KAGGLE(1, 50000, 0, 0)}, {}, {LANE(1, 60, .accelerator = "gpu")}, "", "capacity"},
 	{"two at once", {POLICY()}, {KAGGLE(1, 99999, 0, 2)}, {}, {LANE(1, 60, .accelerator = "gpu")},
 	 "create gpu@1 queue_threshold; create gpu@1 queue_threshold", "capacity"},
+	{"one that has yet to reserve counts", {POLICY()}, {KAGGLE(1, 79200, 0, 2)},
+	 {WORKER(1, "stopped", .wanted = true, .accelerator = "T4")}, {LANE(1, 60, .accelerator = "gpu")}, "create gpu@1 queue_threshold", "capacity"},
 	{"longer than any session", {POLICY()}, {KAGGLE(1, 99999, 0, 2)}, {}, {LANE(1, 60, .accelerator = "gpu", .estimate_s = 39601)}, "", "does_not_fit"},
 	{"longer than what is left", {POLICY()}, {KAGGLE(1, 5000, 0, 2)}, {}, {LANE(1, 60, .accelerator = "gpu", .estimate_s = 5001)}, "", "quota"},
 	{"its breaker is open", {POLICY()}, {ACCOUNT(1, .blocked = "circuit", .blocked_why = "Kaggle does not answer.")}, {}, {LANE(1, 60)}, "", "circuit"},

@@ -137,6 +137,8 @@ START_TEST(test_nginx_gets_every_route_of_the_other_roles)
 	check_blocks(b.ptr, SERVES_SECRETS);
 	ck_assert_ptr_nonnull(strstr(b.ptr, "location ~ ^/api/gpu/workers/[^/]+/secrets$ {"));
 	ck_assert_ptr_nonnull(strstr(b.ptr, "location ~ ^/api/gpu/workers/[^/]+/claim$ {"));
+	/* Bodies with a secret stay in memory. */
+	ck_assert_ptr_nonnull(strstr(b.ptr, "fastcgi_pass gpupool_api;\n    client_body_buffer_size 256k;\n}\n"));
 	ck_assert_ptr_nonnull(strstr(b.ptr, "location = /api/gpu/sign-in {\n    limit_req zone=gpupool_signin"));
 	ck_assert_ptr_nonnull(strstr(b.ptr, "location = /api/gpu/jobs/batch {"));
 	ck_assert_ptr_nonnull(strstr(b.ptr, "client_max_body_size 32768k;"));
