@@ -59,9 +59,12 @@ where session_id = $1::bigint;
 delete from session_poll where session_id = $1::bigint;
 
 -- name: poll_hurry
--- Somebody waits for the end of this run: it is looked at within $2 seconds.
--- Not one that failed: its provider is not to be hurried.
-update session_poll set due = least(due, now() + make_interval(secs => $2::float8)) where session_id = $1::bigint and failures = 0;
+-- Somebody waits for the end of this run, or for what it left: it is looked at within $2 seconds, and
+-- watched again should its row be missing.  Not one that failed: its provider is not to be hurried.
+insert into session_poll as p(session_id, provider, due)
+select id, provider, now() + make_interval(secs => $2::float8) from session
+where id = $1::bigint and provider_ref is not null and (over_at is null or outputs_at is null)
+on conflict (session_id) do update set due = least(p.due, excluded.due) where p.failures = 0;
 
 -- name: session_phase
 -- What is known of the run shows with its worker, while that is in one of these states ($4).

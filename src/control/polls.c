@@ -17,7 +17,8 @@
 #include "domain/poll.h"
 
 enum {
-	ENDING_MS = 5000,          /* between two looks at what should end */
+	ENDING_MS = 5000,          /* between two looks at what should end; the first few sooner */
+	ENDING_FIRST_MS = 1500, ENDING_FIRST_SECONDS = 5,
 	REGISTERED_TIMES = 4,      /* so much rarer are looks at a run whose agent is heard */
 	BACKOFF_MOST_MS = 300000,
 	ORDER_SECONDS = 30,        /* in which an order reaches the agent */
@@ -242,7 +243,7 @@ static enum err bring_down(struct look *l, const struct run_status *status)
 	enum err err;
 
 	if (late < 0 || !l->p->stop || (said && l->w.phase_for < REPEAT_SECONDS) || (!insist && status->phase == RUN_ENDING))
-		return next(l, ENDING_MS, 0, NULL);
+		return next(l, l->w.unwanted < ENDING_FIRST_SECONDS ? ENDING_FIRST_MS : ENDING_MS, 0, NULL);
 	CRASH_POINT("poll.stop");
 	log_info("run.stop", "worker=%lld session=%lld insist=%d after=%.0fs", (long long)l->w.worker, (long long)l->w.session, insist,
 		 l->w.unwanted);

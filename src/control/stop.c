@@ -11,7 +11,10 @@
 #include "control/call.h"
 #include "control/step.h"
 
-enum { GOODBYE_SECONDS = 60 }; /* for an agent that only an order can stop */
+enum {
+	GOODBYE_SECONDS = 60, /* for an agent that only an order can stop */
+	FETCH_SECONDS = 10,   /* until another look for what a run left */
+};
 
 static enum err bring_down_remote(struct step *s, struct run *run)
 {
@@ -110,8 +113,10 @@ enum err delete_step(struct step *s)
 	CRASH_POINT("delete.stopped");
 	if (s->p->caps & REMOTE) {
 		/* What it left there goes with it, so it is kept first; an earlier run's is gone on with if the last never was. */
-		if (s->w.reference.len && !s->w.kept)
-			return step_again(s, "outputs", "What it left is being fetched before it is deleted.");
+		if (s->w.reference.len && !s->w.kept) {
+			err = session_hurry(s->r->db, s->w.session, FETCH_SECONDS, &s->e);
+			return err ? err : step_again(s, "outputs", "What it left is being fetched before it is deleted.");
+		}
 		run.reference = s->w.last_reference;
 	}
 	if (s->p->remove && run.reference.len) {
