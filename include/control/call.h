@@ -17,9 +17,9 @@
 
 #include "control/reconcile.h"
 
-/* Could a start be tried now?  OK, or what it would get; "unchecked" while nobody has asked whether the
- * credentials are good. */
-enum err call_ready(struct reconciler *r, const struct provider *p, struct error *e) must_check;
+/* Could a call be made now?  OK, or what it would get.  For a start (checked) also
+ * ERR_UNAVAILABLE "unchecked" while nobody knows whether the credentials are good, and whose. */
+enum err call_ready(struct reconciler *r, const struct provider *p, bool checked, struct error *e) must_check;
 
 enum err call_check(struct reconciler *r, const struct provider *p, struct error *e) must_check;
 /* Also of credentials that were refused before. */

@@ -101,11 +101,6 @@ files as (
   on conflict do nothing)
 select id from s;
 
--- name: account_room
--- A run of this account is over: workers that wait for room may try.
-update operation o set next_try_at = least(o.next_try_at, now())
-from worker w where w.account_id = $1::int and w.state = 'waiting' and w.reason_code = 'capacity' and o.worker_id = w.id and o.state = 'open';
-
 -- name: session_queued
 -- Its provider says that it waits for a machine: its hours begin later.
 update session set queued_at = now() where id = $1::bigint and state <> 'ended';

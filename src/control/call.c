@@ -156,7 +156,7 @@ static enum err end(struct call *k, enum err err)
 	return err;
 }
 
-enum err call_ready(struct reconciler *r, const struct provider *p, struct error *e)
+enum err call_ready(struct reconciler *r, const struct provider *p, bool checked, struct error *e)
 {
 	struct call k;
 	enum err err;
@@ -164,7 +164,7 @@ enum err call_ready(struct reconciler *r, const struct provider *p, struct error
 	prepare(&k, r, p, 0, e);
 	err = p->caps & NEEDS_SECRET ? look_at_account(&k, false) : OK;
 	/* Not before it is known that they are no other person's here. */
-	if (err || !p->verify || !k.has_account || !k.account.unchecked)
+	if (err || !checked || !p->verify || !k.has_account || !k.account.unchecked)
 		return err;
 	r->wait_seconds = CHECK_SECONDS;
 	error_set(e, ERR_UNAVAILABLE, "Its account's credentials are being checked.");

@@ -91,6 +91,12 @@ static enum err failed(struct look *l)
 
 /* ---- its session ends ----------------------------------------------------- */
 
+/* Those who wait for room at this account may try. */
+static enum err room(struct look *l)
+{
+	return db_run(l->r->db, STMT_SESSION_ROOM, ARGS(arg_i64(l->w.session)), NULL, &l->e);
+}
+
 static enum err end_session(struct look *l, const char *code, const char *reason, struct str log, bool release)
 {
 	struct session_ending ending = {
@@ -107,8 +113,7 @@ static enum err end_session(struct look *l, const char *code, const char *reason
 	l->r->requeued |= ended.requeued > 0;
 	l->r->sweep_at = 0;
 	l->w.ended = true;
-	/* Those who wait for room at this account may try. */
-	return db_run(l->r->db, STMT_ACCOUNT_ROOM, ARGS(arg_i64(l->w.account)), NULL, &l->e);
+	return room(l);
 }
 
 static enum err end_as(struct look *l, const struct run_status *status, const struct outputs *left)
@@ -198,10 +203,8 @@ static enum err finish(struct look *l, const struct run_status *status)
 	if (err)
 		return err;
 	err = poll_end(l->r->db, l->w.session, &l->e);
-	/* A delete waits for what is now here, another start for its room. */
-	if (!err)
-		err = session_over(l->r->db, l->w.session, &l->e);
-	return err ? err : db_run(l->r->db, STMT_SESSION_ROOM, ARGS(arg_i64(l->w.session)), NULL, &l->e);
+	/* A delete waits for what is now here. */
+	return err ? err : session_over(l->r->db, l->w.session, &l->e);
 }
 
 static enum err run_ended(struct look *l, const struct run_status *status)
@@ -209,6 +212,8 @@ static enum err run_ended(struct look *l, const struct run_status *status)
 	enum err err = session_over(l->r->db, l->w.session, &l->e);
 
 	CRASH_POINT("poll.over");
+	if (!err && l->w.ended)
+		err = room(l);
 	if (err)
 		return err;
 	log_info("run.over", "worker=%lld session=%lld code=%s", (long long)l->w.worker, (long long)l->w.session,

@@ -241,7 +241,7 @@ static enum err start_by_hand(struct step *s)
 /* What would refuse the start is better known before hours are reserved for it. */
 static enum err may_start(struct step *s)
 {
-	enum err err = s->p->caps & REMOTE ? call_ready(s->r, s->p, &s->e) : OK;
+	enum err err = s->p->caps & REMOTE ? call_ready(s->r, s->p, true, &s->e) : OK;
 	struct launch l;
 
 	if (err || !s->p->launch_valid)

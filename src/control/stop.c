@@ -18,7 +18,7 @@ enum {
 
 static enum err bring_down_remote(struct step *s, struct run *run)
 {
-	enum err err = s->w.run_over ? ERR_NOT_FOUND : call_ready(s->r, s->p, &s->e);
+	enum err err = s->w.run_over ? ERR_NOT_FOUND : call_ready(s->r, s->p, false, &s->e);
 
 	*run = (struct run){.reference = s->w.reference};
 	if (!err)

@@ -157,11 +157,18 @@ END_TEST
 
 /* ---- its end, asked and unasked -------------------------------------------- */
 
+static bool looked_twice(void *before)
+{
+	remote_hurry();
+	return fake->calls[FAKE_POLL] >= *(int *)before + 2;
+}
+
 START_TEST(test_deaf_run_is_told_then_asked_then_made_to_end)
 {
 	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu");
 	pid_t p = remote_provisioner("");
 	struct fake_run *run;
+	int seen;
 
 	remote_wait_started(id);
 	remote_register(id, "{gpu,T4}");
@@ -169,7 +176,8 @@ START_TEST(test_deaf_run_is_told_then_asked_then_made_to_end)
 	run->stubborn = true;
 	remote_want(id, "stopped");
 	remote_wait_state(id, "stopping");
-	remote_wait(1, "select count(*) from session_poll where due > now() + interval '1 s'");
+	seen = fake->calls[FAKE_POLL];
+	ck_assert(wait_for(looked_twice, &seen, REMOTE_SOON));
 	ck_assert_int_eq(run->stops, 0);
 	remote_sql("update operation set created_at = now() - interval '100 s' where state = 'open'");
 	remote_wait(1, "select count(*) from session_poll where phase = 'asked'");
