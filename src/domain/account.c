@@ -232,7 +232,7 @@ static void put_quota_url(struct json *j, int64_t id)
 {
 	char url[64];
 
-	snprintf(url, sizeof(url), "/api/gpu/quota?accountId=%lld", (long long)id);
+	snprintf(url, sizeof(url), "/api/gpu/quota?account=%lld", (long long)id);
 	json_put_cstr(j, "quotaUrl", url);
 }
 

@@ -116,7 +116,7 @@ START_TEST(test_add_pair)
 	ck_assert_str_eq(call_str(&c, "provider"), "kaggle");
 	ck_assert_str_eq(call_str(&c, "label"), "mine");
 	ck_assert_str_eq(call_str(&c, "status"), "unchecked");
-	ck_assert_str_eq(call_str(&c, "quotaUrl"), world_text(w, "/api/gpu/quota?accountId=%lld", (long long)id));
+	ck_assert_str_eq(call_str(&c, "quotaUrl"), world_text(w, "/api/gpu/quota?account=%lld", (long long)id));
 	ck_assert(is_null("identity") && is_null("checkedAt") && is_null("reason"));
 	ck_assert(json_bool(c.json, "hasCredentials", false) && !json_bool(c.json, "sharingAllowed", true));
 	ck_assert(call_woke(&c, "gpupool_operations", "kaggle"));

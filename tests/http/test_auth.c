@@ -592,9 +592,21 @@ END_TEST
 
 /* ---- roles x routes -------------------------------------------------------------------- */
 
+/* The second capture of a path, and what follows it. */
+static void add_rest(struct buf *path, const char *rest)
+{
+	const char *colon = strstr(rest, ":session");
+
+	buf_addf(path, "%.*s", colon ? (int)(colon - rest) : (int)strlen(rest), rest);
+	if (colon)
+		buf_addf(path, "%lld%s", (long long)pg_int(db, "select min(s.id) from session s join users u on u.id = s.owner_id where u.name = 'olga'"),
+			 strstr(rest, ":name*") ? "/outputs/log" : "/outputs");
+}
+
 /* What the walk puts in place of ids: the operator's own objects. */
 static const char *concrete(const char *pattern, char *ret, size_t cap)
 {
+	cleanup_buf struct buf path = BUF_INIT(1024);
 	const char *colon = strstr(pattern, ":");
 	int64_t id = 1;
 
@@ -612,7 +624,9 @@ static const char *concrete(const char *pattern, char *ret, size_t cap)
 		id = pg_int(db, "select j.id from job j join users u on u.id = j.owner_id where u.name = 'olga'");
 	else if (strstr(pattern, "/users/"))
 		id = people_id(OPERATOR);
-	snprintf(ret, cap, "%.*s%lld%s", (int)(colon - pattern), pattern, (long long)id, colon + strcspn(colon, "/"));
+	buf_addf(&path, "%.*s%lld", (int)(colon - pattern), pattern, (long long)id);
+	add_rest(&path, colon + strcspn(colon, "/"));
+	snprintf(ret, cap, "%s", path.ptr);
 	return ret;
 }
 
@@ -720,7 +734,8 @@ START_TEST(test_foreign_objects_do_not_exist)
 	for (size_t i = 0; i < route_count; i++) {
 		const struct route *row = &routes[i];
 		struct call c = {.method = method_name(row->method), .token = people_token(OTHER)};
-		bool visible = row->method == METHOD_GET && strstr(row->path, "/notebooks/:id");
+		/* What a session left is its owner's alone. */
+		bool visible = row->method == METHOD_GET && strstr(row->path, "/notebooks/:id") && !strstr(row->path, "/outputs");
 		cleanup_reply struct reply seen = {0};
 
 		if (row->serves != SERVES_API || row->auth != AUTH_ANY || row->perm == PERM_ADMIN || !strstr(row->path, "/:id"))
@@ -860,6 +875,17 @@ START_TEST(test_malformed_keys)
 }
 END_TEST
 
+/* A session of hers that has ended, and its log. */
+static void make_session(void)
+{
+	struct db *super = pg_db(pg, "postgres", "gpupool");
+
+	pg_sql(super, "with s as (insert into gpupool.session(worker_id, owner_id, account_id, provider, generation, state, ended_at)"
+		      " select id, owner_id, account_id, provider, 1, 'ended', now() from gpupool.worker returning id)"
+		      " insert into gpupool.session_output(session_id, name, size, content) select id, 'log', 1, 'x' from s", NULL);
+	db_close(super);
+}
+
 /* A notebook and a job of olga's, made as she would. */
 static void make_objects(void)
 {
@@ -892,6 +918,7 @@ int main(void)
 	pg_sql(db, "insert into account(owner_id, provider) select id, 'local' from users where name = 'olga'", NULL);
 	web_start(&web, "api", pg_conninfo(pg, "web", "gpupool"), 2);
 	make_objects();
+	make_session();
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_token_missing_forged_and_malformed);
 	tcase_add_test(t, test_token_expires_and_is_revoked);
