@@ -11,7 +11,7 @@ create table scaling_policy (
   target_wait_seconds int not null default 300 check (target_wait_seconds between 1 and 604800),
   up_delay_seconds    int not null default 30 check (up_delay_seconds between 0 and 86400),
   down_delay_seconds  int not null default 300 check (down_delay_seconds between 0 and 86400),
-  idle_stop_seconds   int default 600 check (idle_stop_seconds between 60 and 31536000), -- null = never
+  idle_stop_seconds   int default 600 check (idle_stop_seconds between 1 and 31536000), -- null = never
   accounts            int[] not null default '{}',   -- in order; none = all that the owner may use
   account_order       text not null default 'expiring' check (account_order in ('listed', 'expiring')),
   version             int not null default 1,
@@ -87,6 +87,7 @@ grant update (committed_at) on scaling_plan to gpupool_web;
 grant insert (snapshot, decisions) on scaling_round to gpupool_web;
 
 -- The leader starts workers by the statements of the API.
+grant execute on function quota_figures(int, text) to gpupool_provisioner;
 grant select on scaling_policy to gpupool_provisioner;
 grant select, insert, update, delete on scaling_state to gpupool_provisioner;
 grant select, insert, delete on scaling_plan, scaling_round to gpupool_provisioner;

@@ -133,6 +133,33 @@ static const struct option token_add[] = {
 	{"expires", "DURATION", "good for so long (for ever)", false},
 	END,
 };
+static const struct option autoscale_show[] = {
+	{"owner", "ID", "of this person, for admins (one's own)", false},
+	END,
+};
+static const struct option autoscale_set[] = {
+	{"on", NULL, "start and stop workers by it", false},
+	{"off", NULL, "do not", false},
+	{"pause", NULL, "leave everything as it is for a while", false},
+	{"resume", NULL, "go on", false},
+	{"accelerator", "NAME", "of workers that are made; none = as the waiting jobs ask", false},
+	{"min", "N", "workers that are always there", false},
+	{"max", "N", "workers at most", false},
+	{"threshold", "N", "one more worker for more waiting jobs than these", false},
+	{"target-wait", "DURATION", "no job should wait longer", false},
+	{"up-delay", "DURATION", "for how long there must be a need", false},
+	{"down-delay", "DURATION", "for how long there must be a surplus", false},
+	{"idle-stop", "DURATION", "stop a worker that had no job for this long; none = never", false},
+	{"account", "ID", "that it may use, in order; all = all you may use", true},
+	{"account-order", "ORDER", "listed, or expiring: hours that expire first go first", false},
+	{"owner", "ID", "of this person, for admins (one's own)", false},
+	END,
+};
+static const struct option plan[] = {
+	{"commit", NULL, "do it", false},
+	{"owner", "ID", "of this person's policy, for admins (one's own)", false},
+	END,
+};
 static const struct option audit_list[] = {
 	{"limit", "N", "at most so many, newest first (50)", false},
 	END,
@@ -177,6 +204,8 @@ const struct command commands[] = {
 	{"accounts replace", "ID", 1, 1, NEEDS_SERVER, "Gives an account other credentials", account_replace, cmd_accounts_replace},
 	{"accounts show", "ID", 1, 1, NEEDS_SERVER, "Shows an account", NULL, cmd_accounts_show},
 	{"audit", "", 0, 0, NEEDS_SERVER, "Lists who changed what", audit_list, cmd_audit},
+	{"autoscale set", "", 0, 0, NEEDS_SERVER, "Changes the scaling policy", autoscale_set, cmd_autoscale_set},
+	{"autoscale show", "", 0, 0, NEEDS_SERVER, "Shows the scaling policy", autoscale_show, cmd_autoscale_show},
 	{"completion", "bash", 1, 1, 0, "Prints a completion script for the shell", NULL, cmd_completion},
 	{"dev", "", 0, 0, NEEDS_CONFIG, "Runs a whole private installation until Ctrl-C (`make run`)", NULL, cmd_dev},
 	{"doctor", "", 0, 0, NEEDS_SERVER | NO_TOKEN, "Checks the installation, and says what to change", doctor, cmd_doctor},
@@ -206,6 +235,7 @@ const struct command commands[] = {
 	{"notebooks start", "ID", 1, 1, NEEDS_SERVER, "Starts a worker", NULL, cmd_notebooks_start},
 	{"notebooks stop", "ID", 1, 1, NEEDS_SERVER, "Stops a worker", NULL, cmd_notebooks_stop},
 	{"openapi", "", 0, 0, NEEDS_SERVER | NO_TOKEN, "Prints the OpenAPI document of the server", NULL, cmd_openapi},
+	{"plan", "", 0, 0, NEEDS_SERVER, "Says what the scaling policy would start and stop now, and why", plan, cmd_plan},
 	{"policies", "[PROVIDER]", 0, 1, NEEDS_SERVER, "Shows what providers allow, and their accelerators", NULL, cmd_policies},
 	{"quota", "", 0, 0, NEEDS_SERVER, "Shows what each account has left", NULL, cmd_quota},
 	{"secrets list", "", 0, 0, NEEDS_SERVER, "Lists your secrets, without their values", NULL, cmd_secrets_list},

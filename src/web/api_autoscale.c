@@ -26,7 +26,7 @@ const struct field autoscale_body[] = {
 	{"targetWaitSeconds", FIELD_INT, 0, .min = 1, .max = 604800, .doc = "No job should wait longer; default 300."},
 	{"upDelaySeconds", FIELD_INT, 0, .min = 0, .max = 86400, .doc = "For how long there must be a need; default 30."},
 	{"downDelaySeconds", FIELD_INT, 0, .min = 0, .max = 86400, .doc = "For how long there must be a surplus; default 300."},
-	{"idleStopSeconds", FIELD_INT, FIELD_NULLABLE, .min = 60, .max = SECONDS_MOST, .doc = "A worker without a job stops then; null = never; default 600."},
+	{"idleStopSeconds", FIELD_INT, FIELD_NULLABLE, .min = 1, .max = SECONDS_MOST, .doc = "A worker without a job stops then; null = never; default 600."},
 	{"accounts", FIELD_STRINGS, 0, .min = 0, .max = SCALING_ACCOUNTS, .item_max = 10, .doc = "Ids of those it may use, in order; none = all you may use."},
 	{"accountOrder", FIELD_ENUM, 0, .choices = orders, .doc = "expiring: hours that expire first go first. Default listed where accounts are named, else expiring."},
 	{0},
@@ -68,6 +68,7 @@ static struct json *policy_json(const struct rows *rows, const struct scaling_po
 	}
 	json_put(j, "accounts", accounts);
 	json_put_cstr(j, "accountOrder", p->listed ? "listed" : "expiring");
+	json_put_i64(j, "version", p->version);
 	json_put_cstr(j, "updatedAt", row_time(rows, 0, "updated_at", at));
 	return j;
 }

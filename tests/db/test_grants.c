@@ -107,6 +107,18 @@ static const struct refusal {
 	{"secrets", "delete from audit"},
 	{"secrets", "delete from sealing_key"},
 	{"secrets", "select * from login"},
+	/* Who scales is told by rows that only the person writes; what is kept of it by those who act. */
+	{"web", "update session set then_stop = true"},
+	{"web", "insert into scaling_state(owner_id) values (1)"},
+	{"web", "update scaling_plan set expires_at = now() + interval '1 day'"},
+	{"web", "delete from scaling_round"},
+	{"web", "delete from scaling_policy"},
+	{"provisioner", "update scaling_policy set enabled = true"},
+	{"provisioner", "update scaling_round set snapshot = ''"},
+	{"events", "select * from scaling_policy"},
+	{"events", "select session_drain(1, 1, false, 'x', 'x')"},
+	{"local", "select session_drain(1, 1, false, 'x', 'x')"},
+	{"local", "select * from scaling_round"},
 	/* Keys are written by those who open what is sealed to them: the other purpose's rows are not theirs. */
 	{"web", "update sealing_key set state = 'retired'"},
 	{"web", "insert into instance(name, purpose) values ('x', 'secrets')"},

@@ -109,7 +109,7 @@ static const struct {
 	{"{'queueThreshold':9007199254740993}", "queueThreshold"},
 	{"{'targetWaitSeconds':0}", "targetWaitSeconds"},
 	{"{'upDelaySeconds':86401,'downDelaySeconds':-1}", "upDelaySeconds downDelaySeconds"},
-	{"{'idleStopSeconds':59}", "idleStopSeconds"},
+	{"{'idleStopSeconds':0}", "idleStopSeconds"},
 	{"{'accelerator':'../x'}", "accelerator"},
 	{"{'minWorkers':1}", "accelerator"},
 	{"{'accounts':['999']}", "accounts.0"},

@@ -1,0 +1,92 @@
+"""A pool that grows with the queue and shrinks when it is idle, with real local workers."""
+import subprocess
+import time
+
+import pytest
+
+from stack import BUILD, until
+
+
+
+@pytest.fixture
+def pool(own_stack):
+    s = own_stack()
+    first = s.admin.get("/api/gpu/workers/notebooks")["notebooks"][0]["id"]
+    s.admin.healthy(first)
+    return s, s.admin, first
+
+
+def set_policy(admin, **policy):
+    policy = {"enabled": True, "accelerator": "cpu", "maxWorkers": 3, "upDelaySeconds": 0, "downDelaySeconds": 0, "idleStopSeconds": 3, **policy}
+    reply = admin.call("PUT", "/api/gpu/autoscale", policy)
+    assert reply.status == 200, reply
+    return reply.json
+
+
+def notebooks(admin):
+    return admin.get("/api/gpu/workers/notebooks")["notebooks"]
+
+
+def healthy(admin):
+    return [n["id"] for n in notebooks(admin) if n["state"] == "healthy"]
+
+
+def test_grows_and_shrinks(pool):
+    s, admin, first = pool
+    set_policy(admin, idleStopSeconds=None)
+    jobs = [admin.submit("import time; time.sleep(300)") for _ in range(8)]
+    until(lambda: admin.get("/api/gpu/queue")["running"] >= 1)
+    # Seven wait: more than five, so one more worker, and once it has taken one, six: another.
+    until(lambda: len(healthy(admin)) == 3, 60)
+    until(lambda: admin.get("/api/gpu/queue")["running"] == 3)
+    assert len(notebooks(admin)) == 3
+    why = [d for d in admin.get("/api/gpu/decisions?limit=100")["decisions"] if d["kind"] == "scaling"]
+    assert {d["inputs"]["action"] for d in why} == {"create"} and len(why) == 2
+    assert all(d["inputs"]["queued"] > 5 and d["inputs"]["reason"]["code"] == "queue_threshold" for d in why)
+    # Nothing waits and nothing runs: all of them go, and nobody starts them again.
+    set_policy(admin)
+    for id in jobs:
+        admin.post(f"/api/gpu/jobs/{id}/cancel")
+    until(lambda: all(n["state"] == "stopped" and n["desiredState"] == "stopped" for n in notebooks(admin)), 60)
+    # The next need starts those that are there before it makes any.
+    again = [admin.submit("print('x')") for _ in range(6)]
+    for id in again:
+        assert admin.ends(id, 60)["state"] == "succeeded"
+    assert len(notebooks(admin)) == 3
+
+
+def test_a_worker_with_a_job_drains(pool, tmp_path):
+    s, admin, first = pool
+    id = admin.submit("import time\nfor i in range(40):\n print(i, flush=True)\n time.sleep(0.1)\nprint('whole')")
+    admin.runs(id)
+    set_policy(admin, maxWorkers=0)
+    until(lambda: admin.notebook(first)["state"] == "draining")
+    assert admin.notebook(first)["reason"]["code"] == "above_max"
+    later = admin.submit("print('later')")
+    j = admin.ends(id)
+    assert j["state"] == "succeeded" and j["attempt"] == 1 and "whole" in admin.log(id)
+    until(lambda: admin.notebook(first)["state"] == "stopped" and admin.notebook(first)["desiredState"] == "stopped")
+    assert admin.job(later)["state"] == "queued"
+    until(lambda: admin.post("/api/gpu/autoscale/plan", {})["jobs"][0]["reason"]["code"] in ("below_threshold", "max_workers"))
+    set_policy(admin, maxWorkers=1, targetWaitSeconds=1)
+    assert admin.ends(later, 60)["state"] == "succeeded"
+
+
+def test_plan_and_commit_by_the_command_line(pool):
+    s, admin, first = pool
+
+    def gp(*words):
+        return subprocess.run([str(BUILD / "gpupool"), *words, "--server", f"http://127.0.0.1:{s.port}", "--token-file", str(s.dir / "state/admin-token")],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60).stdout.decode()
+    shown = gp("autoscale", "set", "--max", "2", "--up-delay", "10m", "--accelerator", "cpu")
+    assert "workers, at most 2" in shown and "10m 0s" in shown and gp("autoscale", "show") == shown
+    jobs = [admin.submit("import time; time.sleep(300)") for _ in range(8)]
+    until(lambda: admin.get("/api/gpu/queue")["running"] == 1)
+    out = gp("plan")
+    assert "create" in out and "More jobs wait than the threshold allows." in out
+    assert len(notebooks(admin)) == 1
+    assert "create" in gp("plan", "--commit")
+    until(lambda: len(healthy(admin)) == 2)
+    assert "Nothing is to be done." in gp("plan")
+    for id in jobs:
+        admin.post(f"/api/gpu/jobs/{id}/cancel")
