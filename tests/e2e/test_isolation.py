@@ -2,6 +2,7 @@
 import json
 import os
 import stat
+import subprocess
 
 from stack import until
 
@@ -17,7 +18,7 @@ def read(path):
     except OSError:
         pass
 state = os.environ["VICTIM"]
-for path in ("admin-token", "passwords", "keys", "pg/PG_VERSION", "pgdata/PG_VERSION", "data/PG_VERSION"):
+for path in ("admin-token", "passwords", "keys", "keys/1.key", "keys/2.key", "secret-keys/1.key", "secret-keys/2.key", "pg/PG_VERSION", "pgdata/PG_VERSION", "data/PG_VERSION"):
     read(os.path.join(state, path))
 for root, dirs, files in os.walk(state):
     if os.environ["GPUPOOL_OUT"].startswith(root) or root.startswith(os.path.dirname(os.environ["GPUPOOL_OUT"])):
@@ -73,6 +74,32 @@ def test_services_run_under_other_users_than_jobs(stack, admin, worker):
     services = {os.stat(f"/proc/{p}").st_uid for w in ("gpupool-web", "gpupool-provisioner", "postgres", "nginx") for p in stack.pids(w)}
     if os.getuid() == 0:
         assert uid not in services, (uid, services)
+
+
+def test_private_keys_are_their_program_s_alone(stack):
+    state = stack.dir / "state"
+    files = {d: list((state / d).glob("*.key")) for d in ("keys", "secret-keys")}
+    assert all(len(found) == 1 for found in files.values()), files
+    owners = {f.stat().st_uid for found in files.values() for f in found}
+    for found in files.values():
+        assert stat.S_IMODE(found[0].stat().st_mode) == 0o600 and stat.S_IMODE(found[0].parent.stat().st_mode) == 0o700
+        private = found[0].read_text().strip()
+        assert len(private) == 64
+        assert private not in stack.text()
+        for pid in stack.pids():
+            try:
+                assert private.encode() not in open(f"/proc/{pid}/cmdline", "rb").read() + open(f"/proc/{pid}/environ", "rb").read()
+            except OSError:
+                pass
+    if os.getuid() == 0:
+        assert len(owners) == 2 and 0 not in owners
+        users = {os.stat(f"/proc/{p}").st_uid for w in ("gpupool-web", "gpupool-provisioner", "postgres", "nginx") for p in stack.pids(w)} - {0}
+        assert owners < users
+        for found in files.values():
+            for uid in users - {found[0].stat().st_uid}:
+                done = subprocess.run(["setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups", "cat", str(found[0])],
+                                      stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+                assert done.returncode and not done.stdout
 
 
 def test_no_secret_in_process_list_logs_or_database(stack, admin, worker):
