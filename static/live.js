@@ -5,6 +5,8 @@
 // data-live-key="KEY"        replaced only when the key changes: what is in it lives by itself
 // data-follow="URL"          a log that grows: data-offset bytes of it are on the page
 // data-copy="ID"             copies the text of that element
+// data-poll                  while such an element is there, the page looks again every few seconds
+// data-address="NAME"        shows what the text of the field NAME becomes as a name at the provider
 // data-busy="TEXT"           what a button says once its form is on its way
 (() => {
   "use strict";
@@ -101,6 +103,25 @@
   const soon = () => {
     clearTimeout(timer);
     timer = setTimeout(refresh, Math.max(QUIET_MS, last + LEAST_MS - Date.now()));
+  };
+
+  // Nobody tells of what is only being looked at.
+  const poll = () => {
+    setInterval(() => { if (!document.hidden && document.querySelector("[data-poll]")) soon(); }, POLL_MS);
+  };
+
+  // As domain/remote_name.c makes it; what is shown here decides nothing.
+  const address = () => {
+    for (const output of document.querySelectorAll("[data-address]")) {
+      const field = document.querySelector(`input[name="${output.dataset.address}"]`);
+      const show = () => {
+        const slug = field.value.normalize("NFKD").replace(/[\u0300-\u036f]/g, "").toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
+        output.hidden = !slug;
+        output.value = slug ? "gpupool-" + slug.slice(0, 41).replace(/-$/, "") : "";
+      };
+      field.addEventListener("input", show);
+      show();
+    }
   };
 
   // ---- events, and polling while there are none ----
@@ -228,4 +249,6 @@
   localise(document);
   enliven(document);
   watch();
+  poll();
+  address();
 })();

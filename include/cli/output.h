@@ -16,6 +16,7 @@ enum show {
 	SHOW_AGE,      /* a time, as how long ago: "3m" */
 	SHOW_TIME,     /* a time as it is */
 	SHOW_SECONDS,  /* a duration: "2h 5m" */
+	SHOW_HOURS,    /* a duration in hours: "29.7 h" */
 	SHOW_BYTES,    /* "1.4 MB" */
 	SHOW_PERCENT,  /* a fraction */
 	SHOW_LIST,     /* an array of strings, comma separated */

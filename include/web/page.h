@@ -59,6 +59,8 @@ extern const char *const page_accelerators[]; /* what a form offers */
 struct json *page_providers_model(const struct ctx *ctx, const char *chosen);
 /* Adds what is left to accounts with their view fields: quotas, hasQuotas. */
 enum err page_quotas(struct ctx *ctx, struct request *req, struct json *accounts, struct error *e) must_check;
+/* Gives a field's model the accelerators of a provider: options of {value, selected, retired, note}. */
+enum err page_accelerators_of(struct ctx *ctx, struct request *req, const char *provider, struct json *field, struct error *e) must_check;
 /* The reader's accounts (everybody's, for an administrator) with view fields and quotas; the caller's. */
 enum err page_accounts_read(struct ctx *ctx, struct request *req, struct json **ret, struct error *e) must_check;
 /* What a provider allows, with view fields; the caller's, NULL for one without terms. */

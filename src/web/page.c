@@ -194,7 +194,7 @@ enum err page_queue(struct ctx *ctx, struct request *req, bool reasons, struct j
 	json_put_bool(call.params, "reasons", reasons);
 	err = page_call(ctx, req, NULL, &call, ret, e);
 	if (!err)
-		view_put_duration(*ret, "oldestText", json_i64(*ret, "oldestSeconds", -1));
+		view_put_duration(*ret, "oldestText", json_i64(*ret, "queued", 0) ? json_i64(*ret, "oldestSeconds", -1) : -1);
 	return err;
 }
 

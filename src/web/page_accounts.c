@@ -181,6 +181,7 @@ static enum err show(struct ctx *ctx, struct request *req, struct response *res,
 	json_put(model, "account", json_ref(account));
 	json_put(model, "policy", json_ref(policy));
 	json_put_bool(model, "unreachable", is_unreachable(ctx, json_cstr(account, "provider")));
+	json_put_bool(model, "mend", why || str_eqz(json_str(account, "status"), "needs_human"));
 	form_model(account_form, sent ? sent : stored, req, model);
 	if (why)
 		page_problem(model, req, why);

@@ -16,7 +16,6 @@ const struct field page_job_new_body[] = {
 	{"code", FIELD_TEXT, 0, 0, CODE_MAX},
 	{"args", FIELD_TEXT, 0, 0, 65536},
 	{"requirements", FIELD_TEXT, 0, 0, 65536},
-	{"secrets", FIELD_STRING, 0, 0, 4000},
 	{"tags", FIELD_STRING, 0, 0, 4000},
 	{"priority", FIELD_STRING, 0, 0, 40},
 	{"runAfter", FIELD_STRING, 0, 0, 100},
@@ -25,6 +24,7 @@ const struct field page_job_new_body[] = {
 	{"accelerator", FIELD_STRING, 0, 0, 400},
 	{"gpus", FIELD_STRING, 0, 0, 40},
 	{"retryOnError", FIELD_STRING, 0, 0, 10},
+	{"secrets", FIELD_STRINGS, 0, 0, 500},
 	{"rest", FIELD_TEXT, 0, 0, CODE_MAX},
 	{0},
 };
@@ -38,7 +38,6 @@ static const struct form_field form[] = {
 	{"code", "payload.code", FORM_TEXT, FORM_EMPTY},
 	{"args", "payload.args", FORM_LINES},
 	{"requirements", "payload.requirements", FORM_LINES},
-	{"secrets", NULL, FORM_ITEMS},
 	{"tags", NULL, FORM_ITEMS},
 	{"priority", NULL, FORM_INT, .initial = "5"},
 	{"runAfter", NULL, FORM_WHEN},
@@ -47,6 +46,7 @@ static const struct form_field form[] = {
 	{"accelerator", NULL, FORM_ITEMS, FORM_ANY, .options = accelerators, .initial = "any"},
 	{"gpus", NULL, FORM_INT, .initial = "1"},
 	{"retryOnError", "retryOn", FORM_ERROR},
+	{"secrets", NULL, FORM_ITEMS},
 	{"rest", NULL, FORM_TEXT, FORM_PAGE},
 	{0},
 };
@@ -102,9 +102,43 @@ static enum err fill_in(struct ctx *ctx, struct request *req, struct json *model
 	*sent = form_of_document(form, job);
 	if (!json_get(job, "accelerator"))
 		json_put_cstr(*sent, "accelerator", "any");
+	if (json_len(json_get(job, "secrets")))
+		json_put(*sent, "secrets", json_ref(json_get(job, "secrets")));
 	put_rest(*sent, json_get(job, "payload"));
 	json_put(model, "cloned", cloned_model(req, job));
 	return OK;
+}
+
+/* ---- secrets to choose ---------------------------------------------------------------- */
+
+static bool is_among(const struct json *names, struct str name)
+{
+	for (size_t i = 0; i < json_len(names); i++)
+		if (str_eq(json_as_str(json_at(names, i)), name))
+			return true;
+	return false;
+}
+
+/* The reader's own, as choices of the field. */
+static enum err put_secrets(struct ctx *ctx, struct request *req, const struct json *sent, struct json *model, struct error *e)
+{
+	struct json *field = json_path(model, "form.secrets"), *options = json_array();
+	cleanup_json struct json *answer = NULL;
+	const struct json *secrets;
+	enum err err = OK;
+
+	json_put(field, "options", options);
+	if (page_may(req, "secrets.list"))
+		err = page_call(ctx, req, NULL, &(struct page_call){.route = "secrets.list"}, &answer, e);
+	secrets = json_get(answer, "secrets");
+	for (size_t i = 0; i < json_len(secrets); i++) {
+		struct json *one = json_object();
+
+		json_put_str(one, "value", json_str(json_at(secrets, i), "name"));
+		json_put_bool(one, "selected", is_among(json_get(sent, "secrets"), json_str(json_at(secrets, i), "name")));
+		json_add(options, one);
+	}
+	return err;
 }
 
 /* ---- the page ----------------------------------------------------------------------- */
@@ -120,17 +154,20 @@ enum err page_job_new(struct ctx *ctx, struct request *req, struct response *res
 	if (err)
 		return err;
 	form_model(form, sent, req, model);
-	return view_page(ctx, req, res, 200, "job-new", json_ref(model), e);
+	err = put_secrets(ctx, req, sent, model, e);
+	return err ? err : view_page(ctx, req, res, 200, "job-new", json_ref(model), e);
 }
 
 enum err page_job_new_again(struct ctx *ctx, struct request *req, struct response *res, const struct error *why, struct error *e)
 {
-	struct json *model = page_model(ctx, req, "jobs");
+	cleanup_json struct json *model = page_model(ctx, req, "jobs");
+	enum err err;
 
 	json_put(model, "cloned", json_null());
 	form_model(form, req->json, req, model);
 	page_problem(model, req, why);
-	return view_page(ctx, req, res, err_http_status(why->code), "job-new", model, e);
+	err = put_secrets(ctx, req, req->json, model, e);
+	return err ? err : view_page(ctx, req, res, err_http_status(why->code), "job-new", json_ref(model), e);
 }
 
 static enum err merge_rest(const struct request *req, struct json *document, struct error *e)

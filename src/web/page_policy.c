@@ -66,6 +66,48 @@ enum err page_policy(struct ctx *ctx, struct request *req, const char *provider,
 	return err;
 }
 
+/* ---- accelerators ------------------------------------------------------------------- */
+
+/* Those in use first; what is no more cannot be chosen, unless it is. */
+static struct json *accelerator_options(const struct json *list, struct str chosen)
+{
+	struct json *options = json_array();
+
+	for (size_t i = 0; i < json_len(list); i++) {
+		const struct json *row = json_at(list, i);
+		struct json *one = json_object();
+		bool is = str_eq(json_str(row, "name"), chosen);
+
+		json_put_str(one, "value", json_str(row, "name"));
+		json_put_bool(one, "selected", is);
+		json_put_bool(one, "retired", !is && !json_bool(row, "usable", false));
+		json_put_str(one, "note", json_str(row, "note"));
+		json_add(options, one);
+	}
+	return options;
+}
+
+enum err page_accelerators_of(struct ctx *ctx, struct request *req, const char *provider, struct json *field, struct error *e)
+{
+	cleanup_json struct json *policy = NULL;
+	enum err err = page_policy(ctx, req, provider, &policy, e);
+	const struct json *list = json_get(policy, "accelerators");
+	struct json *options;
+
+	if (err || json_len(list)) {
+		if (!err)
+			json_put(field, "options", accelerator_options(list, json_str(field, "value")));
+		return err;
+	}
+	/* A provider without a list: what the form offers. */
+	options = json_get(field, "options");
+	for (size_t i = 0; i < json_len(options); i++) {
+		json_put_bool(json_at(options, i), "retired", false);
+		json_put(json_at(options, i), "note", json_null());
+	}
+	return OK;
+}
+
 /* ---- whose -------------------------------------------------------------------------- */
 
 enum err page_accounts_read(struct ctx *ctx, struct request *req, struct json **ret, struct error *e)

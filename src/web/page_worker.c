@@ -138,7 +138,6 @@ static enum err put_jobs(struct ctx *ctx, struct request *req, const struct view
 static enum err put_account(struct ctx *ctx, struct request *req, const struct view *v, struct json *worker, struct error *e)
 {
 	struct page_call call = {.route = "accounts.get", .id = json_cstr(worker, "accountId")};
-	struct str code = json_str(json_get(worker, "reason"), "code");
 	cleanup_json struct json *account = NULL;
 	enum err err;
 
@@ -149,8 +148,6 @@ static enum err put_account(struct ctx *ctx, struct request *req, const struct v
 		return err == ERR_NOT_FOUND ? OK : err;
 	view_account(v, account);
 	json_put(worker, "account", json_ref(account));
-	if (str_eqz(code, "credentials") || str_eqz(code, "account"))
-		json_put_str(worker, "accountUrl", json_str(account, "pageUrl"));
 	return OK;
 }
 
@@ -174,6 +171,9 @@ static enum err show(struct ctx *ctx, struct request *req, struct response *res,
 		view_enrol(&v, worker, made);
 	stored = form_of_document(form, worker);
 	form_model(form, sent ? sent : stored, req, model);
+	err = page_accelerators_of(ctx, req, json_cstr(worker, "provider"), json_path(model, "form.accelerator"), e);
+	if (err)
+		return err;
 	json_put(model, "worker", json_ref(worker));
 	if (why)
 		page_problem(model, req, why);

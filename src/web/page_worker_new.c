@@ -44,11 +44,9 @@ static const struct form_field form[] = {
 	{0},
 };
 
-static const char *const nothing[] = {NULL}; /* the choices are rows */
-
 static const struct form_field kaggle_form[] = {
 	{"kaggle.account", "accountId", FORM_TEXT},
-	{"kaggle.accelerator", "accelerator", FORM_TEXT, .options = nothing, .initial = "gpu"},
+	{"kaggle.accelerator", "accelerator", FORM_TEXT, .initial = "gpu"},
 	{"kaggle.datasets", "inputs.datasets", FORM_LINES},
 	{"kaggle.models", "inputs.models", FORM_LINES},
 	{"kaggle.competitions", "inputs.competitions", FORM_LINES},
@@ -132,29 +130,6 @@ static struct json *account_choice(const struct json *accounts, const struct req
 	return options;
 }
 
-/* What may be asked for there, with who may use it; what is no more comes last and cannot be chosen. */
-static struct json *accelerator_choice(const struct json *policy, struct str chosen)
-{
-	const struct json *list = json_get(policy, "accelerators");
-	struct json *options = json_array();
-
-	for (int usable = 1; usable >= 0; usable--)
-		for (size_t i = 0; i < json_len(list); i++) {
-			const struct json *row = json_at(list, i);
-			struct json *one;
-
-			if (json_bool(row, "usable", false) != usable)
-				continue;
-			one = json_object();
-			json_put_str(one, "value", json_str(row, "name"));
-			json_put_bool(one, "selected", str_eq(json_str(row, "name"), chosen));
-			json_put_bool(one, "retired", !usable);
-			json_put_str(one, "note", json_str(row, "note"));
-			json_add(options, one);
-		}
-	return options;
-}
-
 /* Errors are shown at the fields of the provider that was chosen only. */
 static struct json *own_fields(const struct own *own, const struct json *sent, const struct request *req, bool is_chosen)
 {
@@ -189,7 +164,7 @@ static enum err put_own(struct ctx *ctx, struct request *req, const struct json 
 {
 	const struct own *own = own_of(json_str(provider, "id"));
 	cleanup_json struct json *policy = NULL;
-	struct json *fields, *account, *accelerator, *options;
+	struct json *fields, *account, *options;
 	enum err err;
 
 	if (!own)
@@ -203,11 +178,10 @@ static enum err put_own(struct ctx *ctx, struct request *req, const struct json 
 	json_put_bool(fields, "known", json_len(options) > 0);
 	json_put_bool(fields, "anyInput", any_input(fields));
 	json_put(account, "options", options);
-	accelerator = json_get(fields, "accelerator");
-	json_put(accelerator, "options", accelerator_choice(policy, json_str(accelerator, "value")));
+	err = page_accelerators_of(ctx, req, own->provider, json_get(fields, "accelerator"), e);
 	json_put(fields, "policy", json_ref(policy));
 	json_put(provider, "own", fields);
-	return OK;
+	return err;
 }
 
 static enum err put_providers(struct ctx *ctx, struct request *req, const struct json *sent, struct json *model, struct error *e)

@@ -195,7 +195,7 @@ static void put_steps(const struct view *v, struct json *worker)
 {
 	const struct json *session = json_get(worker, "session");
 	struct str state = json_str(worker, "state");
-	bool manual = str_eqz(json_str(worker, "provider"), "manual");
+	bool manual = str_eqz(json_str(worker, "provider"), "manual"), local = str_eqz(json_str(worker, "provider"), "local");
 	bool starts = str_eqz(state, "starting") || (manual && str_eqz(state, "needs_human")) ||
 		      (str_eqz(state, "stopped") && str_eqz(json_str(worker, "desiredState"), "running"));
 	struct json *steps, *items, *first;
@@ -208,7 +208,7 @@ static void put_steps(const struct view *v, struct json *worker)
 	items = json_array();
 	json_put_cstr(steps, "key", !session ? "reserved" : manual ? "pasted" : "registered");
 	add_step(items, "reserved", session ? "done" : "now");
-	add_step(items, manual ? "pasted" : "requested", !session ? "todo" : manual ? "wait" : "done");
+	add_step(items, manual ? "pasted" : local ? "requested" : "pushed", !session ? "todo" : manual ? "wait" : "done");
 	add_step(items, "registered", session && !manual ? "now" : "todo");
 	first = json_at(items, 0);
 	json_put_str(first, "at", json_str(session, "startedAt"));
@@ -274,6 +274,30 @@ static bool is_quiet(struct str state)
 	return !str_eqz(state, "healthy") && !str_eqz(state, "unhealthy") && !str_eqz(state, "draining");
 }
 
+/* What it is given to read, all kinds in one line. */
+static void put_inputs(struct json *worker)
+{
+	cleanup_buf struct buf text = BUF_INIT(64 << 10);
+
+	for (struct json_iter it = json_iter(json_get(worker, "inputs")); json_next(&it);)
+		for (size_t i = 0; i < json_len(it.value); i++) {
+			buf_adds(&text, text.len ? ", " : "");
+			buf_addstr(&text, json_as_str(json_at(it.value, i)));
+		}
+	json_put_str(worker, "inputsText", text.len ? buf_str(&text) : STR_NULL);
+}
+
+/* Where a person mends what the worker waits for. */
+static void put_account_url(const struct view *v, struct json *worker)
+{
+	struct str code = json_str(json_get(worker, "reason"), "code");
+	bool waits = str_eqz(code, "credentials") || str_eqz(code, "account");
+
+	json_put(worker, "accountUrl", json_null());
+	if (waits && json_bool(worker, "own", false) && json_cstr(worker, "accountId"))
+		json_put_cstr(worker, "accountUrl", arena_printf(v->arena, "/admin/accounts/%s", json_cstr(worker, "accountId")));
+}
+
 /* Whose it is stands beside it already. */
 static void put_quota(const struct view *v, struct json *quota)
 {
@@ -283,7 +307,7 @@ static void put_quota(const struct view *v, struct json *quota)
 
 void view_worker(const struct view *v, struct json *worker, const struct json *jobs)
 {
-	static const char *const keys[] = {"url", "reason", "session", "gpu", "ownerName", "version", "quota", "account", "accountUrl"};
+	static const char *const keys[] = {"url", "reason", "session", "gpu", "ownerName", "version", "quota", "account"};
 	const char *id = json_cstr(worker, "id");
 	struct json *session = json_get(worker, "session");
 
@@ -294,6 +318,8 @@ void view_worker(const struct view *v, struct json *worker, const struct json *j
 		view_session(v, session);
 	if (json_get(worker, "quota"))
 		put_quota(v, json_get(worker, "quota"));
+	put_account_url(v, worker);
+	put_inputs(worker);
 	put_gpu(v, worker);
 	put_use(worker);
 	put_job(v, worker, jobs);
