@@ -310,16 +310,34 @@ enum err kaggle_call(struct provider_call *c, const char *method, struct json *a
 	return err ? no_answer(c, err, &why) : read_answer(c, &k, &reply, flags & KAGGLE_PUSH, ret);
 }
 
+/* "No", and nothing in it that says more. */
+static bool is_bare_no(const struct provider_call *c, enum err err)
+{
+	return (err == ERR_FORBIDDEN || err == ERR_NOT_FOUND) && !c->error->reason;
+}
+
+/* The account's first notebook, if it has one. */
+static enum err own_notebooks(struct provider_call *c, struct json **ret)
+{
+	struct json *args = json_object();
+
+	json_put_cstr(args, "group", "PROFILE");
+	json_put_i64(args, "pageSize", 1);
+	return kaggle_call(c, "kernels.KernelsApiService/ListKernels", args, 0, ret);
+}
+
 enum err kaggle_prove(struct provider_call *c, enum err err)
 {
-	cleanup_json struct json *quota = NULL;
+	cleanup_json struct json *quota = NULL, *list = NULL;
 
-	if ((err != ERR_FORBIDDEN && err != ERR_NOT_FOUND) || (c->error && c->error->reason))
+	if (!is_bare_no(c, err))
 		return err;
 	err = kaggle_call(c, "kernels.KernelsApiService/GetAcceleratorQuotaStatistics", json_object(), 0, &quota);
-	if (err == ERR_FORBIDDEN || err == ERR_NOT_FOUND)
-		return c->error && c->error->reason ? err
-		       : with_reason(c, error_set(c->error, ERR_FORBIDDEN, "Kaggle allows this account nothing: see its settings there."), "account");
+	/* Some keys are said to be kept from some methods. */
+	if (is_bare_no(c, err))
+		err = own_notebooks(c, &list);
+	if (is_bare_no(c, err))
+		return with_reason(c, error_set(c->error, ERR_FORBIDDEN, "Kaggle allows this account nothing: see its settings there."), "account");
 	return err ? err : error_set(c->error, ERR_NOT_FOUND, "The notebook is not at Kaggle.");
 }
 
@@ -420,15 +438,11 @@ enum err kaggle_owner(struct provider_call *c, const char **ret)
 static enum err see_owner(struct provider_call *c, struct str username, const char **name)
 {
 	cleanup_json struct json *answer = NULL;
-	struct json *args = json_object();
 	struct str owner, slug;
-	enum err err;
+	enum err err = own_notebooks(c, &answer);
 
-	json_put_cstr(args, "group", "PROFILE");
-	json_put_i64(args, "pageSize", 1);
-	err = kaggle_call(c, "kernels.KernelsApiService/ListKernels", args, 0, &answer);
-	if (err == ERR_FORBIDDEN || err == ERR_NOT_FOUND)
-		return c->error && c->error->reason ? err : bad_credentials(c, "Kaggle does not let this key see its own notebooks.");
+	if (is_bare_no(c, err))
+		return bad_credentials(c, "Kaggle does not let this key see its own notebooks.");
 	if (err)
 		return err;
 	*name = arena_str(c->arena, username).ptr;
@@ -453,9 +467,9 @@ enum err kaggle_verify(struct provider_call *c, struct identity *ret)
 	if (k.token.len && (err = introspect(c, k.token, &ret->name)))
 		return err;
 	err = kaggle_call(c, "kernels.KernelsApiService/GetAcceleratorQuotaStatistics", json_object(), 0, &quota);
-	if (err == ERR_FORBIDDEN || err == ERR_NOT_FOUND)
-		return c->error && c->error->reason ? err : bad_credentials(c, "Kaggle does not take these credentials.");
-	if (err || k.token.len)
+	if (is_bare_no(c, err) && k.token.len)
+		return bad_credentials(c, "Kaggle does not take these credentials.");
+	if ((err && !is_bare_no(c, err)) || k.token.len)
 		return err;
 	return see_owner(c, k.username, &ret->name);
 }

@@ -149,7 +149,7 @@ static void add_unescaped(struct buf *b, struct str s)
 /* The data of one element; false when this is none. */
 static bool take_element(struct scan *s, struct buf *ret)
 {
-	struct str key, value;
+	struct str key, value = STR_NULL;
 
 	if (!take(s, '{'))
 		return false;

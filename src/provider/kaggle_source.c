@@ -133,7 +133,7 @@ static const char *title_of(struct provider_call *c, const char *name)
 enum err kaggle_push_make(struct provider_call *c, const struct launch *l, const char *owner, struct json **ret)
 {
 	const char *slug = arena_printf(c->arena, "%s/%s", owner, l->name), *title = title_of(c, l->name), *shape = shape_of(l);
-	struct str source;
+	struct str source = STR_NULL;
 	enum err err = kaggle_source_make(c, l, &source);
 	struct json *args;
 
