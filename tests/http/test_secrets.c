@@ -52,11 +52,14 @@ static void make_key(void)
 
 static void start(void)
 {
+	struct db *owner;
 	char name[32];
 
 	snprintf(name, sizeof(name), "secrets_%d", (int)getpid());
 	w = world_open(pg, name);
-	people_make(pg_db(pg, "owner", name));
+	owner = pg_db(pg, "owner", name);
+	people_make(owner);
+	db_close(owner);
 	worker = world_worker(w, world_account(w, people_id(OPERATOR), "local", "none", 0), "healthy", "{cpu}", 4);
 	web_start(&api, "api", pg_conninfo(pg, "web", name), 2);
 	web_start(&role, "secrets", pg_conninfo(pg, "secrets", name), 2);
