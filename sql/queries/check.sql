@@ -49,6 +49,12 @@ returning subjects;
 -- Nothing was learnt.
 update account set check_at = now() + make_interval(secs => $2::float8) where id = $1::int;
 
+-- name: check_failed
+-- Nothing was learnt, for its provider did not answer: again when its circuit lets a call through, else in $2 seconds.
+update account a set check_at = coalesce(
+  (select c.open_until from account_circuit c where c.account_id = a.id and c.open_until > now()), now() + make_interval(secs => $2::float8))
+where a.id = $1::int;
+
 -- name: account_workers_free
 -- Workers that waited for this account's credentials go on.
 with w as (

@@ -46,6 +46,13 @@ static enum err later(struct check *c, double seconds)
 	return db_run(c->r->db, STMT_CHECK_LATER, ARGS(arg_i64(c->id), arg_double(seconds)), NULL, &c->e);
 }
 
+static enum err again(struct check *c)
+{
+	double seconds = (double)reconcile_jitter(AGAIN_MS) / 1000;
+
+	return db_run(c->r->db, STMT_CHECK_FAILED, ARGS(arg_i64(c->id), arg_double(seconds)), NULL, NULL);
+}
+
 /* What runs under the old name could not be reached with credentials of another. */
 static bool of_another(const struct check *c, const char *name)
 {
@@ -250,10 +257,8 @@ int reconcile_account(struct reconciler *r)
 	log_context(context);
 	err = check(&c);
 	if (err) {
-		double seconds = r->wait_seconds > 0 ? r->wait_seconds : (double)reconcile_jitter(AGAIN_MS) / 1000;
-
 		log_warn("account.check", "account=%lld error=%s message=\"%s\"", (long long)c.id, err_name(err), c.e.msg);
-		(void)!later(&c, reconcile_stopping(r) ? 0 : seconds);
+		(void)!(reconcile_stopping(r) ? later(&c, 0) : again(&c));
 	}
 	log_context(NULL);
 	return 1;
