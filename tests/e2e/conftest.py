@@ -1,6 +1,8 @@
 import pytest
 
-from stack import Stack
+from stack import Stack, kaggle_settings
+from kaggle_people import Person
+from standin import KaggleStandIn
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +39,34 @@ def own_stack():
     yield make
     for s in made:
         s.close()
+
+
+@pytest.fixture(scope="session")
+def kaggle():
+    with KaggleStandIn() as standin:
+        yield standin
+
+
+@pytest.fixture(scope="session")
+def kaggle_stack(kaggle):
+    """One installation whose Kaggle is the stand-in."""
+    s = Stack(**kaggle_settings(kaggle))
+    s.start()
+    yield s
+    s.close()
+
+
+@pytest.fixture
+def person(kaggle, kaggle_stack):
+    """Makes persons; at the end what they started at Kaggle is over, and nobody misbehaved."""
+    made = []
+
+    def make(**switches):
+        made.append(Person(kaggle_stack, kaggle, **switches))
+        return made[-1]
+    yield make
+    for p in made:
+        kaggle.clear(p.name)
+        for n in p.client.get("/api/gpu/workers/notebooks")["notebooks"]:
+            p.client.call("DELETE", f"/api/gpu/workers/notebooks/{n['id']}")
+    kaggle.blameless()
