@@ -91,15 +91,16 @@ bool cli_ask(struct cli *cli, const char *prompt, bool unseen, struct str *ret)
 	char line[LINE_MOST];
 
 	if (terminal) {
-		fputs(prompt, stderr);
 		after = before;
 		if (unseen)
 			after.c_lflag &= ~(tcflag_t)ECHO;
+		/* Before the prompt, since it drops what was typed until now. */
 		tcsetattr(STDIN_FILENO, TCSAFLUSH, &after);
+		fputs(prompt, stderr);
 	}
 	got = fgets(line, sizeof(line), stdin);
 	if (terminal) {
-		tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+		tcsetattr(STDIN_FILENO, TCSADRAIN, &before);
 		if (unseen)
 			fputc('\n', stderr);
 	}

@@ -101,7 +101,7 @@ static void add_value(struct buf *b, const struct json *v, enum show show)
 		}
 		break;
 	case SHOW_SECONDS: output_add_seconds(b, json_as_double(v, -1)); return;
-	case SHOW_HOURS: buf_addf(b, "%.1f h", json_as_double(v, 0) / 3600); return;
+	case SHOW_HOURS: buf_addf(b, "%.1f h", floor(json_as_double(v, 0) / 360) / 10); return;
 	case SHOW_BYTES: output_add_bytes(b, json_as_double(v, 0)); return;
 	case SHOW_PERCENT: buf_addf(b, "%.0f%%", 100 * json_as_double(v, 0)); return;
 	case SHOW_LIST: add_list(b, v); return;
