@@ -14,7 +14,8 @@
 #include "domain/instance.h"
 #include "domain/sealed.h"
 
-/* instance_seen() with the keys whose private halves are in dir: say it every INSTANCE_SECONDS. */
+/* instance_seen() with the keys whose private halves are in dir: say it every INSTANCE_SECONDS.  A
+ * file that is not as it must be is an error, and said of the others all the same. */
 enum err keys_announce(struct db *db, const char *dir, enum seal_purpose purpose, const char *name, const char *const *providers,
 		       struct error *e) must_check;
 

@@ -8,6 +8,8 @@
 #include "cli/nginx_conf.h"
 #include "cli/output.h"
 #include "db/migrate.h"
+#include "domain/sealed.h"
+#include "domain/worker.h"
 
 int cmd_health(struct cli *cli)
 {
@@ -108,6 +110,8 @@ static enum err check_public_url(struct cli *cli, struct error *say)
 		return error_set(say, ERR_NOT_FOUND, "GPUPOOL_PUBLIC_URL is not set: only workers on this machine can reach the server");
 	if (strncmp(url, "https://", 8))
 		return error_set(say, ERR_NOT_FOUND, "%s is not https: only workers on this machine can reach the server", url);
+	if (worker_reachable("", &cli->config, NULL))
+		return error_set(say, ERR_NOT_FOUND, "%s is no public host: workers at Kaggle or Colab cannot reach the server", url);
 	return error_set(say, OK, "workers are told %s", url), OK;
 }
 
@@ -122,6 +126,28 @@ static enum err check_database(struct cli *cli, struct error *say)
 	if (!err)
 		err = migrate_check(db, say);
 	return err ? err : (error_set(say, OK, "the schema is this program's"), OK);
+}
+
+/* Without an active key nobody can add an account, or a secret. */
+static enum err check_keys(struct cli *cli, struct error *say)
+{
+	static const enum seal_purpose purposes[] = {SEAL_CREDENTIALS, SEAL_SECRETS};
+	cleanup_db struct db *db = NULL;
+	enum err err;
+
+	if (!cli->config.database || !cli->config.database[0])
+		return error_set(say, ERR_NOT_FOUND, "GPUPOOL_DATABASE is not set here");
+	err = db_open(&(struct db_options){.conninfo = cli->config.database, .application = "gpupool-doctor"}, &db);
+	for (size_t i = 0; !err && i < ARRAY_LEN(purposes); i++) {
+		cleanup_rows struct rows rows = {0};
+
+		if (db_run(db, STMT_KEY_TO_USE, ARGS(arg_cstr(seal_purpose_name(purposes[i]))), &rows, NULL))
+			return error_set(say, ERR_NOT_FOUND, "the role of GPUPOOL_DATABASE does not see them");
+		if (!rows_count(&rows))
+			return error_set(say, ERR_UNAVAILABLE, "no sealing key for %s: run `gpupool keys init --purpose=%s` as the user who is to open them",
+					 seal_purpose_name(purposes[i]), seal_purpose_name(purposes[i]));
+	}
+	return err ? err : (error_set(say, OK, "there are sealing keys for credentials and secrets"), OK);
 }
 
 /* The first number after a word in a file, or -1. */
@@ -186,6 +212,7 @@ static const struct check {
 	{"secrets", false, check_secrets},
 	{"public URL", true, check_public_url},
 	{"database", true, check_database},
+	{"sealing keys", true, check_keys},
 	{"backlog", true, check_somaxconn},
 	{"open files", true, check_files},
 	{"nginx", true, check_nginx},

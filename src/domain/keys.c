@@ -42,17 +42,27 @@ enum err keys_announce(struct db *db, const char *dir, enum seal_purpose purpose
 {
 	cleanup_rows struct rows rows = {0};
 	int held[HELD_MOST], n = 0;
-	enum err err = load(db, purpose, &rows, e);
+	enum err err = load(db, purpose, &rows, e), odd = OK;
 
-	/* The newest first, so that what does not fit is old. */
-	for (int i = rows_count(&rows) - 1; !err && i >= 0 && n < HELD_MOST; i--) {
+	if (err)
+		return err;
+	/* The newest first, so that what does not fit is old.  A key that cannot be read is not held: a
+	 * rotation then waits for this program, and says so. */
+	for (int i = rows_count(&rows) - 1; i >= 0 && n < HELD_MOST; i--) {
+		struct error why = {0};
 		bool here;
 
-		err = is_here(dir, &rows, i, &here, e);
-		if (!err && here)
+		err = is_here(dir, &rows, i, &here, &why);
+		if (here)
 			held[n++] = (int)row_i64(&rows, i, "id");
+		if (err && !odd) {
+			odd = err;
+			if (e)
+				*e = why;
+		}
 	}
-	return err ? err : instance_seen(db, name, seal_purpose_name(purpose), providers, held, n, e);
+	err = instance_seen(db, name, seal_purpose_name(purpose), providers, held, n, odd ? NULL : e);
+	return err ? err : odd;
 }
 
 /* What is sealed for a purpose, and where. */

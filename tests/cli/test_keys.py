@@ -150,3 +150,17 @@ def test_two_rotations_at_once_make_one_key(keys):
     assert [k["state"] for k in keys.list()].count("active") == 1
     assert not [k for k in keys.list() if k["state"] == "new"]
     keys("rotate")
+
+
+def test_doctor_says_when_a_key_is_missing(keys):
+    def doctor(role):
+        env = {"PATH": "/usr/bin:/bin", "GPUPOOL_DATABASE": keys.conninfo(role), **sanitizers()}
+        done = subprocess.run([str(BIN / "gpupool"), "--json", "--server", "http://127.0.0.1:9", "doctor", "--local"], env=env,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return [line for line in done.stdout.decode().splitlines() if "sealing key" in line or "does not see" in line]
+    assert any("keys init --purpose=credentials" in line for line in doctor("web"))
+    keys("init")
+    assert any("keys init --purpose=secrets" in line for line in doctor("web"))
+    keys("init", "--purpose=secrets", role="secrets")
+    assert any("there are sealing keys" in line for line in doctor("web"))
+    assert any("does not see them" in line for line in doctor("events"))

@@ -184,6 +184,30 @@ START_TEST(test_a_row_of_another_machine)
 }
 END_TEST
 
+/* It is said to be alive, so that a rotation waits for it. */
+START_TEST(test_key_that_cannot_be_read_is_not_held)
+{
+	struct keys_rotation r = {0};
+	enum keys_step step;
+
+	init();
+	ck_assert_int_eq(chmod(world_text(w, "%s/1.key", dir), 0644), 0);
+	ck_assert_int_eq(keys_announce(prov, dir, SEAL_CREDENTIALS, "a:1:x", NULL, &e), ERR_INTERNAL);
+	ck_assert_ptr_nonnull(strstr(e.msg, "0600"));
+	ck_assert_int_eq(world_int(w, "select count(*) from instance where keys = '{}'"), 1);
+	ck_assert_int_eq(chmod(world_text(w, "%s/1.key", dir), 0600), 0);
+	ck_assert_int_eq(keys_rotate(prov, dir, SEAL_CREDENTIALS, &r, &step, &e), OK);
+	ck_assert_int_eq(chmod(dir, 0777), 0);
+	ck_assert_int_eq(keys_announce(prov, dir, SEAL_CREDENTIALS, "a:1:x", NULL, &e), ERR_INTERNAL);
+	ck_assert_int_eq(chmod(dir, 0700), 0);
+	ck_assert_int_eq(keys_rotate(prov, dir, SEAL_CREDENTIALS, &r, &step, &e), OK);
+	ck_assert_int_eq(step, KEYS_WAITS);
+	ck_assert_int_eq(keys_announce(prov, dir, SEAL_CREDENTIALS, "a:1:x", NULL, &e), OK);
+	ck_assert_int_eq(keys_rotate(prov, dir, SEAL_CREDENTIALS, &r, &step, &e), OK);
+	ck_assert_int_eq(step, KEYS_ACTIVE);
+}
+END_TEST
+
 /* ---- rotating ---- */
 
 START_TEST(test_rotate)
@@ -490,6 +514,7 @@ int main(void)
 	tcase_add_test(t, test_first);
 	tcase_add_test(t, test_file_without_a_row_is_taken);
 	tcase_add_test(t, test_a_row_of_another_machine);
+	tcase_add_test(t, test_key_that_cannot_be_read_is_not_held);
 	tcase_add_test(t, test_rotate);
 	tcase_add_test(t, test_without_a_first);
 	tcase_add_test(t, test_one_at_a_time);
