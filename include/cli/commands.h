@@ -31,6 +31,8 @@ command_run cmd_keys_init, cmd_keys_list, cmd_keys_rotate;
 command_run cmd_secrets_set, cmd_secrets_list, cmd_secrets_remove;
 /* cmd_autoscale.c */
 command_run cmd_autoscale_show, cmd_autoscale_set, cmd_plan;
+/* cmd_replay.c */
+command_run cmd_replay;
 /* cmd_health.c */
 command_run cmd_health, cmd_openapi, cmd_doctor;
 /* cmd_server.c */

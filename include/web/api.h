@@ -57,8 +57,8 @@ handler queue_get;
 extern const struct field queue_query[];
 
 /* api_autoscale.c */
-handler autoscale_get, autoscale_put, autoscale_plan, autoscale_commit;
-extern const struct field autoscale_query[], autoscale_body[], autoscale_plan_body[];
+handler autoscale_get, autoscale_put, autoscale_plan, autoscale_commit, autoscale_rounds, autoscale_round;
+extern const struct field autoscale_query[], autoscale_body[], autoscale_plan_body[], autoscale_rounds_query[];
 
 /* api_jobs.c */
 extern const struct field job_create_body[], job_batch_body[], job_list_query[], job_get_query[], job_cancel_body[];

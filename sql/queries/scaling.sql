@@ -126,6 +126,13 @@ insert into decision(kind, subject, reason, inputs) values ('scaling', $1, $2, $
 -- name: scaling_round
 insert into scaling_round(snapshot, decisions) values ($1, $2);
 
+-- name: scaling_rounds idempotent
+-- Those below id $1, newest first, $2 at most.
+select id, at, decisions::json -> 'actions' as actions from scaling_round where id < $1::bigint order by id desc limit $2::int;
+
+-- name: scaling_round_get idempotent
+select id, at, snapshot, decisions from scaling_round where id = $1::bigint;
+
 -- name: scaling_since
 -- $1 owners, $2 and $3 since when (milliseconds since 1970; 0 = it is not so).
 insert into scaling_state(owner_id, up_since, down_since)

@@ -160,6 +160,19 @@ static const struct option plan[] = {
 	{"owner", "ID", "of this person's policy, for admins (one's own)", false},
 	END,
 };
+static const struct option replay[] = {
+	{"accelerator", "NAME", "of workers that are made; none = as the waiting jobs ask", false},
+	{"min", "N", "workers that are always there", false},
+	{"max", "N", "workers at most", false},
+	{"threshold", "N", "one more worker for more waiting jobs than these", false},
+	{"target-wait", "DURATION", "no job should wait longer", false},
+	{"up-delay", "DURATION", "for how long there must be a need", false},
+	{"down-delay", "DURATION", "for how long there must be a surplus", false},
+	{"idle-stop", "DURATION", "stop a worker that had no job for this long; none = never", false},
+	{"owner", "ID", "in this person's policy only", false},
+	{"limit", "N", "so many rounds, the latest (20)", false},
+	END,
+};
 static const struct option audit_list[] = {
 	{"limit", "N", "at most so many, newest first (50)", false},
 	END,
@@ -238,6 +251,7 @@ const struct command commands[] = {
 	{"plan", "", 0, 0, NEEDS_SERVER, "Says what the scaling policy would start and stop now, and why", plan, cmd_plan},
 	{"policies", "[PROVIDER]", 0, 1, NEEDS_SERVER, "Shows what providers allow, and their accelerators", NULL, cmd_policies},
 	{"quota", "", 0, 0, NEEDS_SERVER, "Shows what each account has left", NULL, cmd_quota},
+	{"replay", "[ROUND…]", 0, -1, NEEDS_SERVER, "Decides kept rounds of scaling again, here, as they were or under another policy", replay, cmd_replay},
 	{"secrets list", "", 0, 0, NEEDS_SERVER, "Lists your secrets, without their values", NULL, cmd_secrets_list},
 	{"secrets remove", "NAME…", 1, -1, NEEDS_SERVER, "Removes secrets of yours", NULL, cmd_secrets_remove},
 	{"secrets set", "NAME", 1, 1, NEEDS_SERVER, "Makes a secret or changes it; asks for the value, or takes it from standard input", NULL, cmd_secrets_set},

@@ -8,6 +8,7 @@
 
 enum {
 	ROUND_MS = 2000,
+	SHARE = 10,              /* of this thread's time are rounds of a large pool */
 	FORGET_MS = 60000,
 	BATCH = 100,
 	ARENA = 512 << 20,
@@ -119,11 +120,12 @@ static bool settle(struct scaler *s)
 bool scale_turn(struct scaler *s, bool leads)
 {
 	cleanup_rows struct rows rows = {0};
+	int64_t start = clock_ms(), took;
 	bool any;
 
-	if (!leads || clock_ms() < s->next_ms)
+	if (!leads || start < s->next_ms)
 		return false;
-	s->next_ms = clock_ms() + ROUND_MS;
+	s->next_ms = start + ROUND_MS;
 	any = settle(s);
 	/* Not mine: a plan is being committed. */
 	if (db_run(s->db, STMT_SCALING_BEGIN, NO_ARGS, &rows, NULL) || !row_bool(&rows, 0, "mine"))
@@ -131,6 +133,9 @@ bool scale_turn(struct scaler *s, bool leads)
 	if (row_bool(&rows, 0, "wanted"))
 		any |= decide_and_act(s);
 	(void)!db_run(s->db, STMT_SCALING_END, NO_ARGS, NULL, NULL);
+	took = clock_ms() - start;
+	if (took * SHARE > ROUND_MS)
+		s->next_ms = start + took * SHARE;
 	if (clock_ms() >= s->forget_ms) {
 		s->forget_ms = clock_ms() + FORGET_MS;
 		(void)!db_run(s->db, STMT_SCALING_FORGET, ARGS(arg_i64(BATCH), arg_i64(s->config->retention_days)), NULL, NULL);

@@ -5,6 +5,7 @@
 #include "domain/lane.h"
 #include "domain/scaling.h"
 #include "web/api.h"
+#include "web/paging.h"
 #include "web/problem.h"
 #include "web/wake.h"
 
@@ -382,4 +383,56 @@ enum err autoscale_commit(struct ctx *ctx, struct request *req, struct response 
 	json_free(c.actions);
 	scaling_look_free(&c.look);
 	return err;
+}
+
+/* ---- rounds that were kept --------------------------------------------------------- */
+
+const struct field autoscale_rounds_query[] = {PAGING_FIELDS, {0}};
+
+enum err autoscale_rounds(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
+{
+	cleanup_rows struct rows rows = {0};
+	struct json *list;
+	char at[ROW_TIME];
+	int64_t below;
+	enum err err = paging_after(req, &below, e);
+
+	if (!err)
+		err = db_run(ctx->db, STMT_SCALING_ROUNDS, ARGS(arg_i64(below ? below : INT64_MAX), arg_i64(paging_limit(req))), &rows, e);
+	if (err)
+		return err;
+	list = json_array();
+	for (int i = 0; i < rows_count(&rows); i++) {
+		struct json *one = json_object();
+
+		json_put_id(one, "id", row_i64(&rows, i, "id"));
+		json_put_cstr(one, "at", row_time(&rows, i, "at", at));
+		json_put_raw(one, "actions", row_str(&rows, i, "actions"));
+		json_add(list, one);
+	}
+	paging_answer(res, req, "rounds", list);
+	return OK;
+}
+
+enum err autoscale_round(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
+{
+	cleanup_rows struct rows rows = {0};
+	char at[ROW_TIME];
+	struct json *j;
+	int64_t id;
+	enum err err = request_capture_id(req, "id", &id, e);
+
+	if (!err)
+		err = db_run(ctx->db, STMT_SCALING_ROUND_GET, ARGS(arg_i64(id)), &rows, e);
+	if (err)
+		return err;
+	if (!rows_count(&rows))
+		return error_set(e, ERR_NOT_FOUND, "There is no such round; they are kept as long as finished jobs are.");
+	j = json_object();
+	json_put_id(j, "id", id);
+	json_put_cstr(j, "at", row_time(&rows, 0, "at", at));
+	json_put_raw(j, "snapshot", row_str(&rows, 0, "snapshot"));
+	json_put_raw(j, "decisions", row_str(&rows, 0, "decisions"));
+	response_json(res, 200, j);
+	return OK;
 }

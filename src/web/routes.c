@@ -130,6 +130,10 @@ const struct route routes[] = {
 	 .body = autoscale_plan_body, .summary = "What your policy would start and stop now, and why; nothing is done."},
 	{API(POST, "/api/gpu/autoscale/plan/:id/commit", "autoscale.commit"), AUTH_ANY, PERM_MANAGE, NOTHING, autoscale_commit,
 	 .flags = ROUTE_NO_TX, .summary = "Do what a plan of the last minute says; 409 with a new plan when the pool has changed."},
+	{API(GET, "/api/gpu/autoscale/rounds", "autoscale.rounds"), AUTH_ANY, PERM_ADMIN, NOTHING, autoscale_rounds,
+	 .query = autoscale_rounds_query, .summary = "Rounds in which something was started or stopped, newest first."},
+	{API(GET, "/api/gpu/autoscale/rounds/:id", "autoscale.round"), AUTH_ANY, PERM_ADMIN, NOTHING, autoscale_round,
+	 .summary = "One round with all that it saw, so that it can be decided again."},
 
 	/* ---- notebooks ---- */
 	{API(POST, "/api/gpu/workers/notebooks", "notebooks.create"), AUTH_ANY, PERM_MANAGE, JSON(KiB(64)), notebook_create,

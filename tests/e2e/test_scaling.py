@@ -88,5 +88,10 @@ def test_plan_and_commit_by_the_command_line(pool):
     assert "create" in gp("plan", "--commit")
     until(lambda: len(healthy(admin)) == 2)
     assert "Nothing is to be done." in gp("plan")
+    # The round that the commit kept is decided again to the byte; under another policy it is another.
+    again = gp("replay")
+    assert "1 create later" in again and "0 of 1 rounds would be decided otherwise." in again
+    other = gp("replay", "--threshold", "50")
+    assert "nothing" in other and "1 of 1 rounds would be decided otherwise." in other
     for id in jobs:
         admin.post(f"/api/gpu/jobs/{id}/cancel")

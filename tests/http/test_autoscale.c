@@ -243,6 +243,35 @@ START_TEST(test_changed_plan)
 }
 END_TEST
 
+START_TEST(test_rounds)
+{
+	cleanup_buf struct buf kept = BUF_INIT(1 << 20);
+	cleanup_rows struct rows rows = {0};
+
+	world_account(w, root.user_id, "local", "all", 0);
+	for (int i = 0; i < 3; i++) {
+		submit(&ann, 6);
+		ck_assert_int_eq(call(&c, &ann, "POST " PLAN, "{}"), 200);
+		ck_assert_int_eq(callf(&c, &ann, NULL, "POST " PLAN "/%s/commit", call_str(&c, "planId")), 200);
+	}
+	ck_assert_int_eq(call(&c, &ann, "GET " POLICY "/rounds", NULL), 403);
+	ck_assert_int_eq(call(&c, &ann, "GET " POLICY "/rounds/1", NULL), 403);
+	ck_assert_int_eq(call(&c, &root, "GET " POLICY "/rounds?limit=2", NULL), 200);
+	ck_assert_int_eq(call_int(&c, "rounds.0.id"), 3);
+	ck_assert_str_eq(call_str(&c, "rounds.1.actions.0.action"), "create");
+	ck_assert_int_eq(callf(&c, &root, NULL, "GET " POLICY "/rounds?limit=2&pageToken=%s", call_str(&c, "nextPageToken")), 200);
+	ck_assert_int_eq(json_len(json_get(c.json, "rounds")), 1);
+	ck_assert_int_eq(call_int(&c, "rounds.0.id"), 1);
+	/* Whoever reads it has every byte. */
+	ck_assert_int_eq(call(&c, &root, "GET " POLICY "/rounds/2", NULL), 200);
+	json_write(json_get(c.json, "snapshot"), &kept);
+	json_write(json_get(c.json, "decisions"), &kept);
+	pg_sql(w->super, "select snapshot || decisions as whole from scaling_round where id = 2", &rows);
+	ck_assert(str_eq(buf_str(&kept), row_str(&rows, 0, "whole")));
+	ck_assert_int_eq(call(&c, &root, "GET " POLICY "/rounds/9", NULL), 404);
+}
+END_TEST
+
 START_TEST(test_old_plan)
 {
 	const char *plan;
@@ -321,6 +350,7 @@ int main(void)
 	tcase_add_test(t, test_plan_does_nothing);
 	tcase_add_test(t, test_commit);
 	tcase_add_test(t, test_changed_plan);
+	tcase_add_test(t, test_rounds);
 	tcase_add_test(t, test_old_plan);
 	tcase_add_test(t, test_whose_jobs);
 	tcase_add_test(t, test_unreachable);
