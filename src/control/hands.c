@@ -72,18 +72,23 @@ static void announce(struct hand *hand)
 		log_warn("keys.announce", "message=\"%s\"", e.msg);
 }
 
-/* The number of things done; -1 when the database did not answer. */
-static int turn(struct hand *hand)
+/* One thing of each kind, so that none waits for ever behind another; false when there was nothing to
+ * do, or the database did not answer. */
+static bool turn(struct hand *hand)
 {
-	struct reconciler *r = &hand->rec;
-	int done = reconcile_turn(r);
+	static int (*const kinds[])(struct reconciler *) = {reconcile_turn, reconcile_poll, reconcile_account};
+	int done = 0;
 
-	if (!done)
-		done = reconcile_poll(r);
-	if (!done)
-		done = reconcile_account(r);
-	reconcile_tell(r);
-	return done;
+	for (size_t i = 0; i < ARRAY_LEN(kinds) && !hand->all->stopping; i++) {
+		int n = kinds[i](&hand->rec);
+
+		if (n < 0)
+			return false;
+		if (n > 0)
+			reconcile_tell(&hand->rec);
+		done += n;
+	}
+	return done > 0;
 }
 
 static void *work(void *ctx)
@@ -95,7 +100,7 @@ static void *work(void *ctx)
 		wait_for_work(h);
 		if (!h->stopping)
 			announce(hand);
-		while (!h->stopping && turn(hand) > 0)
+		while (!h->stopping && turn(hand))
 			hands_wake(h);
 	}
 	return NULL;

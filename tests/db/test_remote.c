@@ -380,7 +380,7 @@ int main(void)
 
 	remote_make();
 	tcase_add_checked_fixture(t, remote_set_up, remote_tear_down);
-	tcase_set_timeout(t, 90);
+	tcase_set_timeout(t, 180);
 	tcase_add_test(t, test_start_watch_stop_start_delete);
 	tcase_add_test(t, test_run_that_ends_unasked_gives_its_jobs_back_at_once_and_starts_again);
 	tcase_add_test(t, test_run_that_never_registers_ends_with_what_its_log_says);

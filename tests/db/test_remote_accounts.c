@@ -173,7 +173,7 @@ int main(void)
 
 	remote_make();
 	tcase_add_checked_fixture(t, remote_set_up, remote_tear_down);
-	tcase_set_timeout(t, 90);
+	tcase_set_timeout(t, 180);
 	tcase_add_test(t, test_told_to_come_back_later_nobody_calls_before);
 	tcase_add_test(t, test_failures_double_the_pause_and_one_probe_tries);
 	tcase_add_test(t, test_user_of_another_person_is_refused);

@@ -13,7 +13,7 @@
 #include "base/config.h"
 #include "pg.h"
 
-enum { REMOTE_SOON = 20000 }; /* far above what any wait takes */
+enum { REMOTE_SOON = 60000 }; /* far above what any wait takes */
 
 struct remote {
 	struct pg *pg;
