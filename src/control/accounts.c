@@ -80,8 +80,8 @@ static enum err good(struct check *c, const char *name)
 	CRASH_POINT("check.ok");
 	if (err)
 		return err;
-	if (!rows_count(&rows)) /* replaced meanwhile */
-		return later(c, 0);
+	if (!rows_count(&rows))
+		return error_set(&c->e, ERR_CONFLICT, "The credentials were replaced meanwhile.");
 	if (row_bool(&rows, 0, "turned"))
 		log_info("account.ok", "account=%lld identity=%s", (long long)c->id, name);
 	c->r->changed |= row_bool(&rows, 0, "turned");
@@ -257,8 +257,10 @@ int reconcile_account(struct reconciler *r)
 	log_context(context);
 	err = check(&c);
 	if (err) {
+		bool at_once = err == ERR_CONFLICT || reconcile_stopping(r);
+
 		log_warn("account.check", "account=%lld error=%s message=\"%s\"", (long long)c.id, err_name(err), c.e.msg);
-		(void)!(reconcile_stopping(r) ? later(&c, 0) : again(&c));
+		(void)!(at_once ? later(&c, 0) : again(&c));
 	}
 	log_context(NULL);
 	return 1;

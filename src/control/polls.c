@@ -28,6 +28,7 @@ enum {
 	LOG_SECONDS = 60,          /* a run that says nothing so long after its end had nothing to say */
 	KEEP_SECONDS = 600,        /* what cannot be fetched until then is let go */
 	KEEP_MOST_MS = 60000,
+	LONGEST_SECONDS = 26 * 3600, /* no provider lets a run last so long after its session */
 };
 
 struct look {
@@ -323,6 +324,8 @@ static enum err look(struct look *l)
 		status = (struct run_status){.phase = RUN_ENDED, .code = "gone", .reason = "Its run is not there any more: it was deleted at its provider."};
 	else if (err == ERR_GONE) /* nothing can be learnt of it ever again */
 		status = (struct run_status){.phase = RUN_ENDED, .code = "account", .reason = "Its account's credentials were taken away."};
+	else if (err && l->w.ended && l->w.unwanted > LONGEST_SECONDS)
+		status = (struct run_status){.phase = RUN_ENDED, .code = "unknown", .reason = "Its provider says nothing of it, and its time is long over."};
 	else if (err)
 		return reconcile_stopping(l->r) ? ERR_CONFLICT : failed(l);
 	return status.phase == RUN_ENDED ? run_ended(l, &status) : runs(l, &status);

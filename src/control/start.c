@@ -13,6 +13,7 @@
 #include "control/call.h"
 #include "control/step.h"
 #include "domain/quota.h"
+#include "domain/worker.h"
 
 enum {
 	ROOM_MS = 60000,          /* between two tries at a provider that has no room */
@@ -241,9 +242,13 @@ static enum err start_by_hand(struct step *s)
 /* What would refuse the start is better known before hours are reserved for it. */
 static enum err may_start(struct step *s)
 {
-	enum err err = s->p->caps & REMOTE ? call_ready(s->r, s->p, true, &s->e) : OK;
+	enum err err = OK;
 	struct launch l;
 
+	if ((s->p->caps & REMOTE) && worker_reachable(s->p->name, s->r->config, &s->e))
+		return ERR_INVALID; /* it would use up hours in vain */
+	if (s->p->caps & REMOTE)
+		err = call_ready(s->r, s->p, true, &s->e);
 	if (err || !s->p->launch_valid)
 		return err;
 	err = step_launch(s, NULL, &l);

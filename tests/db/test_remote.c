@@ -344,6 +344,36 @@ START_TEST(test_refused_inputs_and_names_fail_with_a_sentence)
 }
 END_TEST
 
+START_TEST(test_start_that_could_not_reach_us_is_refused_before_any_call)
+{
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu");
+	pid_t p;
+
+	remote.config.public_url = "http://127.0.0.1:8080";
+	p = remote_provisioner("");
+	remote_wait_code(id, "failed", "public_url");
+	ck_assert_int_eq(fake->calls[FAKE_START], 0);
+	ck_assert_int_eq(remote_count("select count(*) from session"), 0);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_run_of_which_nothing_can_be_learnt_is_let_go_in_the_end)
+{
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu");
+	pid_t p = remote_provisioner("");
+
+	remote_wait_started(id);
+	fake_fail(FAKE_POLL, 1000000, ERR_INVALID, NULL, false);
+	remote_want(id, "stopped");
+	remote_wait_code(id, "stopping", "provider");
+	remote_sql("update session set state = 'ended', end_code = 'deadline', ended_at = now() - interval '27 hours'");
+	remote_wait_state(id, "stopped");
+	remote_wait(0, "select count(*) from session_poll");
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
 START_TEST(test_accelerator_that_is_no_more_fails_before_any_call)
 {
 	int64_t a = remote_account(1, "ada", "good"), id = remote_worker(a, "NvidiaTeslaP100");
@@ -396,6 +426,8 @@ int main(void)
 	tcase_add_test(t, test_refusal_for_room_waits_is_no_early_death_and_costs_nothing);
 	tcase_add_test(t, test_used_up_hours_wait_for_the_reset_without_a_call);
 	tcase_add_test(t, test_refused_inputs_and_names_fail_with_a_sentence);
+	tcase_add_test(t, test_start_that_could_not_reach_us_is_refused_before_any_call);
+	tcase_add_test(t, test_run_of_which_nothing_can_be_learnt_is_let_go_in_the_end);
 	tcase_add_test(t, test_accelerator_that_is_no_more_fails_before_any_call);
 	tcase_add_test(t, test_wrong_key_asks_the_person_and_a_right_one_starts_what_waited);
 	suite_add_tcase(s, t);

@@ -79,7 +79,7 @@ void remote_set_up(void)
 	remote.config.grace_seconds = 0;
 	remote.config.kaggle_poll_seconds = 1;
 	remote.config.kaggle_settle_seconds = 1;
-	remote.config.public_url = "https://gpupool.test";
+	remote.config.public_url = "https://pool.example.com";
 	ck_assert_msg(keys_init(remote.db, remote.dir, SEAL_CREDENTIALS, &key, &remote.e) == OK, "%s", remote.e.msg);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
