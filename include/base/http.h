@@ -43,6 +43,7 @@ struct http_call {
 	/* Set for a URL that others gave: only addresses that it allows are
 	 * connected to, on a connection of their own, without redirects. */
 	const struct outgoing *outgoing;
+	const char *wanted;                /* the name of one more header of the reply */
 };
 
 struct http_reply {
@@ -51,6 +52,7 @@ struct http_reply {
 	const char *content_type; /* in the arena or NULL */
 	const char *etag;
 	const char *location;  /* as it was sent, so perhaps relative; NULL when absent */
+	const char *wanted;    /* the header that the call named; NULL when absent */
 	int64_t retry_after_s; /* at most a week, however it is written; -1 when absent */
 	bool maybe_sent;       /* failed after the request may have had effect */
 };

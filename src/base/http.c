@@ -380,7 +380,8 @@ static bool read_reply(CURL *easy, struct arena *a, const struct transfer *t, st
 	ret->retry_after_s = retry_after(easy);
 	ret->body = arena_str(a, buf_str(&t->body));
 	return ret->body.ptr && keep(a, type, &ret->content_type) && keep(a, header_value(easy, "ETag"), &ret->etag) &&
-	       keep(a, header_value(easy, "Location"), &ret->location);
+	       keep(a, header_value(easy, "Location"), &ret->location) &&
+	       keep(a, t->call->wanted ? header_value(easy, t->call->wanted) : NULL, &ret->wanted);
 }
 
 enum err http_send(struct http_client *c, struct arena *a, const struct http_call *call, struct http_reply *ret,

@@ -276,6 +276,16 @@ static int64_t limit_of(const struct provider_call *c, int64_t most)
 	return left < most ? left : most;
 }
 
+/* With Kaggle's own name for the call, by which its people can find it. */
+static void tell(const char *method, const struct http_reply *reply, int64_t ms, enum err err)
+{
+	bool good = !err && reply->status >= 200 && reply->status <= 299;
+	const char *id = reply->wanted && is_plain(str_of(reply->wanted)) ? reply->wanted : "-";
+
+	log_line(good ? LOG_DEBUG : LOG_INFO, "kaggle.call", "method=%s status=%d ms=%lld http=%s request=%.64s", strrchr(method, '/') + 1,
+		 reply->status, (long long)ms, err_name(err), id);
+}
+
 enum err kaggle_call(struct provider_call *c, const char *method, struct json *args, unsigned flags, struct json **ret)
 {
 	cleanup_credentials struct credentials k = {0};
@@ -302,11 +312,11 @@ enum err kaggle_call(struct provider_call *c, const char *method, struct json *a
 		.deadline_ms = limit_of(c, flags & KAGGLE_PUSH ? PUSH_MS : CALL_MS),
 		.max_reply = flags & KAGGLE_OUTPUT ? OUTPUT_MOST : ANSWER_MOST,
 		.repeatable = !(flags & KAGGLE_EFFECT),
+		.wanted = "X-Kaggle-RequestId",
 	}, &reply, &why);
 	crypto_wipe(auth.ptr, auth.len);
 	crypto_wipe(body.ptr, body.len); /* a push holds the agent's token */
-	log_debug("kaggle.call", "method=%s status=%d ms=%lld outcome=%s", strrchr(method, '/') + 1, reply.status,
-		  (long long)(clock_ms() - begin), err_name(err));
+	tell(method, &reply, clock_ms() - begin, err);
 	return err ? no_answer(c, err, &why) : read_answer(c, &k, &reply, flags & KAGGLE_PUSH, ret);
 }
 

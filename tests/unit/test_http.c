@@ -60,8 +60,9 @@ START_TEST(test_get)
 {
 	const char *request;
 
-	START({"HTTP/1.1 200 OK\r\nContent-Type: text/x\r\nETag: \"e\"\r\nContent-Length: 5\r\n\r\nhello"});
-	ck_assert_int_eq(CALL(NULL), OK);
+	START({"HTTP/1.1 200 OK\r\nContent-Type: text/x\r\nx-id: 7\r\nETag: \"e\"\r\nContent-Length: 5\r\n\r\nhello"});
+	ck_assert_int_eq(CALL(.wanted = "X-Id"), OK);
+	ck_assert_str_eq(reply.wanted, "7");
 	ck_assert_int_eq(reply.status, 200);
 	ck_assert(str_eqz(reply.body, "hello"));
 	ck_assert_str_eq(reply.content_type, "text/x");
@@ -86,6 +87,7 @@ START_TEST(test_post)
 	ck_assert_int_eq(reply.status, 201);
 	ck_assert_uint_eq(reply.body.len, 0);
 	ck_assert_ptr_null(reply.content_type);
+	ck_assert_ptr_null(reply.wanted);
 	request = stop();
 	ck_assert(str_starts(str_of(request), "POST /a?b=c HTTP/1.1\r\n"));
 	ck_assert_ptr_nonnull(strstr(request, "\r\nAuthorization: Bearer x\r\n"));
