@@ -45,7 +45,7 @@ returning version;
 with pol as materialized (
   select p.*, s.up_since, s.down_since
   from scaling_policy p join users u on u.id = p.owner_id left join scaling_state s on s.owner_id = p.owner_id
-  where (p.enabled and u.active) or p.owner_id = $1::int),
+  where (p.enabled and u.active and u.role <> 'viewer') or p.owner_id = $1::int),
 acc as materialized (
   select a.id, a.owner_id, a.provider, a.status, a.reason, a.sealed_version = a.checked_version as checked,
     case when p.sharing_allowed then a.sharing else 'none' end as sharing, a.shared_with, c.open_until, c.reason as circuit

@@ -3,7 +3,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/crashpoint.h"
 #include "control/scale.h"
 #include "domain/autoscaler_doc.h"
 #include "domain/operation.h"
@@ -167,6 +170,44 @@ START_TEST(test_empty_quota)
 }
 END_TEST
 
+#ifdef GPUPOOL_TEST
+/* A leader that dies at any moment of a round: the next one starts what is left to start, and no more. */
+START_TEST(test_leader_dies)
+{
+	struct scaler next;
+	char n[16];
+	pid_t child;
+	int status;
+
+	policy("");
+	jobs(17);
+	child = fork();
+	ck_assert_int_ge(child, 0);
+	if (!child) {
+		struct scaler mine;
+
+		scale_init(&mine, pool_connect(&p, "provisioner"), &config);
+		snprintf(n, sizeof(n), "%d", _i);
+		crashpoint_arm(n);
+		round_of(&mine);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(_i < 5 ? WIFSIGNALED(status) : WIFEXITED(status)); /* it decides, and acts three times */
+	scale_init(&next, p.role, &config);
+	for (int i = 0; i < 200 && count("worker") < 3; i++) {
+		round_of(&next);
+		pool_sql(&p, "select pg_sleep(0.02)");
+	}
+	ck_assert(!round_of(&next));
+	ck_assert_int_eq(count("worker where desired = 'running'"), 3);
+	ck_assert_int_eq(count("operation where kind = 'start'"), 3);
+	ck_assert_int_eq(count("decision where kind = 'scaling'"), 3);
+	scale_free(&next);
+}
+END_TEST
+#endif
+
 /* ---- down ---- */
 
 START_TEST(test_stops_idle)
@@ -311,6 +352,9 @@ int main(void)
 	tcase_add_test(t, test_delay_survives_the_leader);
 	tcase_add_test(t, test_another_decides);
 	tcase_add_test(t, test_empty_quota);
+#ifdef GPUPOOL_TEST
+	tcase_add_loop_test(t, test_leader_dies, 1, 6);
+#endif
 	tcase_add_test(t, test_stops_idle);
 	tcase_add_test(t, test_leased_is_never_stopped);
 	tcase_add_test(t, test_drain_compares);
