@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 
-from stack import BUILD, until
+from stack import until
 
 HOLDERS = {"credentials": ("provisioner", "keys"), "secrets": ("secrets", "secret-keys")}
 

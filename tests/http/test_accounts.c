@@ -375,6 +375,23 @@ START_TEST(test_log_says_nothing_of_it)
 }
 END_TEST
 
+/* What is given back to be used again holds nothing of it, also after a refusal. */
+START_TEST(test_memory_of_the_body_is_wiped)
+{
+	static const char *const with[] = {KAGGLE(PAIR), KAGGLE("{'username':'" KEY "'}"), "{'provider':'kaggle','x':1,'credentials':" PAIR "}"};
+
+	for (size_t i = 0; i < ARRAY_LEN(with); i++) {
+		call(&c, &ann, "POST " ACCOUNTS, with[i]);
+		ck_assert_uint_eq(c.sent.len, strlen(with[i]));
+		for (size_t k = 0; k < c.sent.len; k++)
+			ck_assert_int_eq(c.sent.ptr[k], 0);
+	}
+	/* Elsewhere it stays as it was. */
+	call(&c, &ann, "POST /api/gpu/jobs", "{'type':'script'}");
+	ck_assert_int_eq(c.sent.ptr[0], '{');
+}
+END_TEST
+
 START_TEST(test_policies)
 {
 	const struct json *kaggle = NULL, *list;
@@ -420,6 +437,7 @@ int main(void)
 	tcase_add_test(t, test_who_sees_what);
 	tcase_add_test(t, test_replayed_without_its_secret);
 	tcase_add_test(t, test_log_says_nothing_of_it);
+	tcase_add_test(t, test_memory_of_the_body_is_wiped);
 	tcase_add_test(t, test_policies);
 	suite_add_tcase(s, t);
 	runner = srunner_create(s);

@@ -96,7 +96,7 @@ int call(struct call_site *c, const struct principal *p, const char *what, const
 	param(&req, "HTTP_IF_MATCH", c->if_match);
 	param(&req, "HTTP_IF_NONE_MATCH", c->if_none_match);
 	param(&req, "HTTP_IDEMPOTENCY_KEY", c->idempotency_key);
-	req.body = str_of(text);
+	req.body = c->sent = str_of(text);
 	response_init(&res, &c->arena);
 	router_handle(&ctx, &req, &res);
 	read_answer(c, &res);

@@ -19,6 +19,7 @@ struct call_site {
 	/* of the last answer, until the next */
 	int status;
 	struct json *json; /* NULL when it was none */
+	struct str sent; /* the memory that held the request's body */
 	char etag[80], type[64];
 	char disposition[1024], policy[200];
 	struct str text; /* the body as it is */
