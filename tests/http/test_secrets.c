@@ -531,6 +531,61 @@ START_TEST(test_its_memory_is_closed)
 }
 END_TEST
 
+/* How often the text is in what that process may write to. */
+static int in_memory(pid_t pid, const char *text)
+{
+	char path[64], line[512], mode[8];
+	unsigned long from, to;
+	int found = 0;
+	FILE *maps, *memory;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	maps = fopen(path, "r");
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
+	memory = fopen(path, "r");
+	ck_assert(maps && memory);
+	while (fgets(line, sizeof(line), maps)) {
+		char *bytes, *at;
+		size_t n;
+
+		if (sscanf(line, "%lx-%lx %7s", &from, &to, mode) != 3 || mode[0] != 'r' || mode[1] != 'w' || to - from > 512UL << 20)
+			continue;
+		bytes = malloc(to - from);
+		ck_assert_ptr_nonnull(bytes);
+		n = fseek(memory, (long)from, SEEK_SET) ? 0 : fread(bytes, 1, to - from, memory);
+		for (at = bytes; (at = memmem(at, n - (size_t)(at - bytes), text, strlen(text))); at++)
+			found++;
+		free(bytes);
+	}
+	fclose(maps);
+	fclose(memory);
+	return found;
+}
+
+/* After the answer was sent there is no value left in the process that gave it. */
+START_TEST(test_memory_is_wiped)
+{
+	cleanup_reply struct reply r = {0};
+	const char *lease;
+	pid_t children[8];
+	int n;
+
+	if (geteuid())
+		return; /* only root may look */
+	put(OPERATOR, "A");
+	ck_assert_int_eq(world_int(w, "select count(*) from user_secret"), 1);
+	lease = running("[\"A\"]", NULL);
+	for (int i = 0; i < 6; i++)
+		is(give(TOKEN, worker, lease, &r), 200);
+	n = web_children(&role, children, 8);
+	ck_assert_int_eq(n, 2);
+	for (int i = 0; i < n; i++) {
+		ck_assert_msg(in_memory(children[i], "gpupool-web secrets/") > 0, "the search finds nothing");
+		ck_assert_int_eq(in_memory(children[i], "s3cret"), 0);
+	}
+}
+END_TEST
+
 struct turning {
 	struct db *db;
 	struct keys_rotation rotation;
@@ -607,6 +662,7 @@ int main(void)
 	tcase_add_test(t, test_says_which_keys_it_has);
 	tcase_add_test(t, test_without_its_key_it_is_an_outage);
 	tcase_add_test(t, test_its_memory_is_closed);
+	tcase_add_test(t, test_memory_is_wiped);
 	tcase_add_test(t, test_rotation);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_NORMAL);
