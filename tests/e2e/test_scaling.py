@@ -24,7 +24,7 @@ def set_policy(admin, **policy):
 
 
 def notebooks(admin):
-    return admin.get("/api/gpu/workers/notebooks")["notebooks"]
+    return [n for n in admin.get("/api/gpu/workers/notebooks")["notebooks"] if n["own"]]
 
 
 def healthy(admin):
@@ -95,3 +95,43 @@ def test_plan_and_commit_by_the_command_line(pool):
     assert "nothing" in other and "1 of 1 rounds would be decided otherwise." in other
     for id in jobs:
         admin.post(f"/api/gpu/jobs/{id}/cancel")
+
+
+# ---- at Kaggle, by its stand-in -----------------------------------------------------
+
+def kaggle_account(p):
+    id = p.client.post("/api/gpu/accounts", {"provider": "kaggle", "credentials": p.credentials})["id"]
+    until(lambda: p.account_row()["status"] == "ok" and p.account_row()["checkedAt"])
+    return id
+
+
+def waits_for(p):
+    return [j["reason"]["code"] for j in p.client.post("/api/gpu/autoscale/plan", {})["jobs"]]
+
+
+def test_kaggle_grows_to_what_the_account_may(person):
+    p = person()
+    set_policy(p.client, accelerator="gpu", maxWorkers=5, accounts=[kaggle_account(p)])
+    jobs = [p.client.submit("import time; time.sleep(600)", accelerator="gpu") for _ in range(20)]
+    until(lambda: len([n for n in notebooks(p.client) if n["state"] == "healthy"]) == 2, 60)
+    # Two sessions at once with two GPUs each; all else waits for room, and nothing more is tried.
+    until(lambda: p.client.get("/api/gpu/queue")["running"] == 4)
+    until(lambda: waits_for(p)[-1] == "capacity")
+    assert len(notebooks(p.client)) == 2 and len(p.runs()) == 2
+    why = [d["inputs"] for d in p.client.get("/api/gpu/decisions?limit=100")["decisions"] if d["kind"] == "scaling"]
+    assert [(d["reservesSeconds"], d["remainingAfterSeconds"]) for d in reversed(why)] == [(39600, 67500), (39600, 27900)]
+    for id in jobs:
+        p.client.post(f"/api/gpu/jobs/{id}/cancel")
+    until(lambda: all(n["state"] == "stopped" and n["desiredState"] == "stopped" for n in notebooks(p.client)), 60)
+    assert not p.runs(live=True) and len(p.runs()) == 2
+
+
+def test_kaggle_starts_nothing_without_hours(person):
+    p = person(week={"gpu": 1500, "tpu": 0})
+    set_policy(p.client, accelerator="gpu", accounts=[kaggle_account(p)], targetWaitSeconds=1)
+    for _ in range(8):
+        p.client.submit("print(1)", accelerator="gpu")
+    until(lambda: set(waits_for(p)) == {"quota"})
+    before = p.client.post("/api/gpu/autoscale/plan", {})["jobs"][0]["startsAt"]
+    assert before > "2026", "when the hours come back"
+    assert not notebooks(p.client) and not p.runs()
