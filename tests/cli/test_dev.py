@@ -215,18 +215,19 @@ def test_as_root_each_service_is_somebody_else(dev):
     d = dev().start()
     users = {}
     for pid, (uid, line) in started_by(d.process.pid).items():
-        for name in ("--role=api", "--role=events", "--providers=manual", "nginx: master", "postgres -D", "gpupool-agent.py"):
+        for name in ("--role=api", "--role=events", "--role=secrets", "--providers=manual", "nginx: master", "postgres -D", "gpupool-agent.py"):
             if name in line and "bwrap" not in line:
                 users.setdefault(name, set()).add(uid)
-    assert len(users) == 6, users
+    assert len(users) == 7, users
     assert all(len(u) == 1 and 0 not in u for n, u in users.items()), users
-    assert len(set.union(*users.values())) == 6, users
+    assert len(set.union(*users.values())) == 7, users
     assert users["postgres -D"] == {pwd.getpwnam("postgres").pw_uid}
     run = Path((d.state / "run").read_text())
-    for name in ("web", "events", "provisioner", "local", "owner", "postgres"):
+    for name in ("web", "events", "secrets", "provisioner", "local", "owner", "postgres"):
         assert oct((run / "pass" / name).stat().st_mode & 0o777) == "0o600"
     stranger = ["setpriv", "--reuid", "62555", "--regid", "62555", "--clear-groups", "cat"]
-    for secret in (d.state / "admin-token", d.state / "secrets" / "owner", run / "pass" / "web", run / "pg", run / "api" / "socket"):
+    for secret in (d.state / "admin-token", d.state / "secrets" / "owner", run / "pass" / "web", run / "pass" / "secrets", run / "pg", run / "api" / "socket",
+                   run / "secrets" / "socket", next((d.state / "secret-keys").glob("*.key"))):
         assert subprocess.run([*stranger, str(secret)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
     assert d.stop() == 0
 
