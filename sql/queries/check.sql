@@ -13,18 +13,16 @@ update account a set check_at = now() + make_interval(secs => $2::float8),
 from due d where a.id = d.id
 returning a.id, a.owner_id, a.provider, a.sealed_version, a.identity,
   coalesce(a.swept_at < now() - interval '1 hour', true) as sweep,
-  exists (select from session s where s.account_id = a.id and s.state <> 'ended') as busy,
   exists (select from worker w where w.account_id = a.id and w.state <> 'deleted') as used;
 
 -- name: check_ok
--- The credentials of version $2 are those of user $3; the next look is in $4 seconds.  No row: they were
--- replaced meanwhile.
+-- The credentials of version $2 are those of user $3.  When the next look is, check_done says.  No row:
+-- they were replaced meanwhile.
 with old as materialized (
   select id, owner_id, status, checked_version, sealed_version from account
   where id = $1::int and sealed_version = $2::int and deleted_at is null for no key update),
 a as (
-  update account set status = 'ok', reason = null, identity = $3, checked_version = $2, checked_at = now(), updated_at = now(),
-    check_at = now() + make_interval(secs => $4::float8)
+  update account set status = 'ok', reason = null, identity = $3, checked_version = $2, checked_at = now(), updated_at = now()
   where id = any(array(select id from old)) returning id),
 e as (
   insert into event(owner_id, topic, what, subjects)
@@ -44,6 +42,16 @@ insert into event(owner_id, topic, what, subjects)
 select owner_id, 'account', 'needs_human', array[id::bigint] from old
 where status <> 'needs_human' or checked_version is distinct from $2
 returning subjects;
+
+-- name: check_done
+-- All of the check was made: the next is in $3 seconds, in $2 while something of it runs.
+update account set check_at = now() + make_interval(secs =>
+  case when exists (select from session s where s.account_id = $1::int and s.state <> 'ended') then $2::float8 else $3::float8 end)
+where id = $1 and checked_version = sealed_version;
+
+-- name: check_within
+-- Something of it runs: its hours are asked for in $2 seconds at the latest.
+update account set check_at = least(check_at, now() + make_interval(secs => $2::float8)) where id = $1::int;
 
 -- name: check_later
 -- Nothing was learnt.

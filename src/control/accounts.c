@@ -29,7 +29,7 @@ struct check {
 	const struct provider *p;
 	int64_t id, sealed_version;
 	const char *provider, *identity;
-	bool sweep, busy, used;
+	bool sweep, used;
 	struct error e;
 };
 
@@ -62,7 +62,6 @@ static bool of_another(const struct check *c, const char *name)
 static enum err good(struct check *c, const char *name)
 {
 	cleanup_rows struct rows rows = {0};
-	double seconds = (double)reconcile_jitter(c->busy ? BUSY_MS : IDLE_MS) / 1000;
 	enum err err;
 
 	if (of_another(c, name)) {
@@ -70,7 +69,7 @@ static enum err good(struct check *c, const char *name)
 
 		return refuse(c, reason ? reason : "These credentials are of another user.");
 	}
-	err = db_run(c->r->db, STMT_CHECK_OK, ARGS(arg_i64(c->id), arg_i64(c->sealed_version), arg_cstr(name), arg_double(seconds)), &rows,
+	err = db_run(c->r->db, STMT_CHECK_OK, ARGS(arg_i64(c->id), arg_i64(c->sealed_version), arg_cstr(name)), &rows,
 		     &c->e);
 	if (err == ERR_CONFLICT && !strcmp(db_constraint(c->r->db), "account_identity")) {
 		const char *reason = arena_printf(&c->r->arena, "The user %s is an account here already.", name);
@@ -225,7 +224,13 @@ static enum err check(struct check *c)
 		err = free_workers(c);
 	if (!err)
 		err = hours(c);
-	return !err && c->sweep ? sweep(c) : err;
+	if (!err && c->sweep)
+		err = sweep(c);
+	CRASH_POINT("check.swept");
+	return err ? err
+		   : db_run(c->r->db, STMT_CHECK_DONE,
+			    ARGS(arg_i64(c->id), arg_double((double)reconcile_jitter(BUSY_MS) / 1000), arg_double((double)reconcile_jitter(IDLE_MS) / 1000)),
+			    NULL, &c->e);
 }
 
 int reconcile_account(struct reconciler *r)
@@ -248,7 +253,6 @@ int reconcile_account(struct reconciler *r)
 	c.provider = row_cstr(&rows, 0, "provider");
 	c.identity = row_cstr(&rows, 0, "identity");
 	c.sweep = row_bool(&rows, 0, "sweep");
-	c.busy = row_bool(&rows, 0, "busy");
 	c.used = row_bool(&rows, 0, "used");
 	c.p = provider_find(c.provider);
 	if (!c.p)

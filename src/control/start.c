@@ -18,6 +18,7 @@
 enum {
 	ROOM_MS = 60000,          /* between two tries at a provider that has no room */
 	QUOTA_MS = 300000,        /* until the account's figures, asked for meanwhile, are here */
+	CHECK_SECONDS = 300,      /* until the figures of an account with something that runs are asked for */
 };
 
 static const char paste_line[] = "Start its agent: this page shows the line to paste on the machine.";
@@ -98,6 +99,8 @@ static enum err launch(struct step *s, const struct secret *token)
 
 	if (!err && remote)
 		err = session_launched(s->r->db, s->w.session, &s->e);
+	if (!err && remote)
+		err = db_run(s->r->db, STMT_CHECK_WITHIN, ARGS(arg_i64(s->w.account), arg_i64(CHECK_SECONDS)), NULL, &s->e);
 	CRASH_POINT("start.before");
 	if (err)
 		return err;
