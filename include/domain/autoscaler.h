@@ -18,8 +18,10 @@
  *       the up delay; again for what is then left.
  *       It starts on the first allowed account that is in order, may run the
  *       job, has a free session slot, and hours enough for a session that is
- *       worth its start and as long as the job.  A stopped worker of that
- *       account is started before one is made.
+ *       worth its start and as long as the job.  What such machines of the account
+ *       turned out to be counts for more than their name.  An account with a worker
+ *       that has failed or waits for a person starts no other.  A stopped worker
+ *       is started before one is made.
  * Down. A registered worker without a job, that nothing waits for, stops after
  *       the idle time, once there has been such a surplus for the down delay.
  *       Above the maximum, workers go at once: without a job first; one that
@@ -93,8 +95,9 @@ struct scale_worker {
 	const char *accelerator, *state, *session_state; /* "" = no session that is not over */
 	bool wanted;             /* desired running */
 	bool registered, then_stop; /* then_stop: it drains to be stopped */
-	const char *got;         /* comma list; "" until registered */
-	int64_t slots, busy, leases;
+	const char *got;         /* comma list: of the last session that registered; "" = none did */
+	int64_t slots;           /* of that one */
+	int64_t busy, leases;
 	int64_t left_s;          /* of its session; SCALE_NONE */
 	int64_t idle_since_ms;   /* 0 = has a job, or is not registered */
 	int64_t max_session_s;   /* SCALE_NONE */

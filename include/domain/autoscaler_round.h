@@ -28,6 +28,14 @@ struct queue {
 	bool startable;
 };
 
+/* What workers of an account that were asked to be this really were. */
+struct evidence {
+	ptrdiff_t account;
+	const char *accelerator, *got;
+	int64_t slots;
+};
+enum { SCALE_EVIDENCE = 256 };
+
 struct round {
 	const struct scale_snapshot *s;
 	struct arena *a;
@@ -35,6 +43,9 @@ struct round {
 	size_t cap;
 	struct hand *hands;              /* one a worker */
 	struct scale_resource (*left)[SCALE_RESOURCES]; /* one an account */
+	struct evidence *evidence;
+	size_t evidence_count;
+	int64_t *broken;                 /* one an account: a worker of it that is wanted and cannot run, 0 = none */
 	/* of the policy at hand */
 	const struct scale_policy *p;
 	size_t policy;
@@ -65,13 +76,20 @@ static inline bool eq(const char *a, const char *b)
 /* Index of an account, -1 = there is none. */
 ptrdiff_t scale_account_find(const struct scale_snapshot *s, int64_t id);
 bool scale_may_use(const struct scale_account *account, int64_t owner);
-/* What jobs may ask of a worker that was asked to be this and has not registered; sets r->full. */
-const char *scale_expected(struct round *r, const char *provider, const char *accelerator);
-/* Whether one that is on its way would do for a lane, whatever slots it will have. */
-bool scale_will_fit(const struct scale_lane *l, struct place_worker w);
+/* A worker that is on its way, or would be. */
+struct arriving {
+	size_t account;
+	const char *accelerator;
+	const char *got;           /* what it was the last time; "" = not known */
+	int64_t slots, left_s;     /* left_s SCALE_NONE = no deadline */
+};
+/* Whether it would do for a lane's jobs, as far as is known; sets r->full. */
+bool scale_will_do(struct round *r, const struct arriving *w, const struct scale_lane *l);
 struct place_lane scale_place_lane(const struct scale_lane *l);
 /* Of the pool of the policy at hand. */
 bool scale_in_pool(const struct round *r, size_t worker);
+/* Notes what is known of a worker's machine, and that it cannot run. */
+void scale_learn(struct round *r, size_t worker);
 /* Takes away what a worker that is to start will reserve and has not yet. */
 void scale_reserve_for(struct round *r, size_t worker);
 /* The place to start a worker for a lane; account -1 = none, with the reason. */

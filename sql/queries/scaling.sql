@@ -86,13 +86,15 @@ union all
 select 'workers', x.id, row_to_json(x) from (
   select w.id, w.owner_id as owner, w.account_id as account, w.version, w.accelerator, w.state, w.desired = 'running' as wanted,
     coalesce(s.state, '') as session, s.registered_at is not null as registered, coalesce(s.then_stop, false) as "thenStop",
-    coalesce(array_to_string(s.got, ','), '') as got, coalesce(s.slots, 1) as slots, l.gpus + e.gpus as busy, l.n as leases,
+    coalesce(array_to_string(g.got, ','), '') as got, coalesce(g.slots, 0) as slots, l.gpus + e.gpus as busy, l.n as leases,
     case when s.deadline is not null then floor(extract(epoch from s.deadline - now()))::bigint else -1 end as left,
     case when l.n + e.n = 0 and s.registered_at is not null
       then (extract(epoch from greatest(s.registered_at, v.busy_at)) * 1000)::bigint else 0 end as "idleSince",
     coalesce(w.max_session_seconds, -1) as "maxSession"
   from worker w
   left join lateral (select * from session s where s.id = w.session_id and s.state <> 'ended' offset 0) s on true
+  left join lateral (
+    select got, slots from session g where g.worker_id = w.id and g.registered_at is not null order by g.id desc limit 1) g on true
   left join lateral (select busy_at from session_live v where v.session_id = s.id offset 0) v on true
   cross join lateral (select count(*) as n, coalesce(sum(gpus), 0) as gpus from job_lease l where l.session_id = s.id) l
   cross join lateral (select count(*) as n, coalesce(sum(gpus), 0) as gpus from job_ending e where e.session_id = s.id) e

@@ -60,7 +60,7 @@ static void look_at(struct round *r, size_t i)
 	h->strength = strength_of(w);
 	h->place = (struct place_worker){
 		.owner_id = account->owner_id,
-		.got = w->registered && w->got[0] ? w->got : scale_expected(r, account->provider, w->accelerator),
+		.got = w->got,
 		.free = h->strength == STRENGTH_READY && w->slots > w->busy ? (int)(w->slots - w->busy) : 0,
 		.seconds_left = w->left_s < 0 ? INFINITY : (double)w->left_s,
 		.sharing = account->sharing,
@@ -134,13 +134,13 @@ static void cover_now(struct round *r, struct hand *h)
 	}
 }
 
-static int64_t cover_soon(struct round *r, const struct place_worker *w, int64_t cover, int64_t at_ms, enum scale_code code)
+static int64_t cover_soon(struct round *r, const struct arriving *w, int64_t cover, int64_t at_ms, enum scale_code code)
 {
 	for (size_t q = 0; q < r->queue_count && cover > 0; q++) {
 		struct scale_wait *wait = &r->ret->waits[r->queue[q].lane];
 		int64_t n = r->queue[q].uncovered < cover ? r->queue[q].uncovered : cover;
 
-		if (!n || !scale_will_fit(&r->s->lanes[r->queue[q].lane], *w))
+		if (!n || !scale_will_do(r, w, &r->s->lanes[r->queue[q].lane]))
 			continue;
 		if (!wait->soon || at_ms < wait->soon_ms) {
 			wait->soon_ms = at_ms;
@@ -169,13 +169,16 @@ static void cover_with_workers(struct round *r)
 			cover_now(r, &r->hands[i]);
 	for (size_t i = 0; i < r->s->worker_count; i++) {
 		struct hand *h = &r->hands[i];
+		struct arriving it;
 
 		/* What was started for one policy's need is not counted for another's. */
 		if (h->strength != STRENGTH_COMING || (h->pool >= 0 && h->pool != (ptrdiff_t)r->policy))
 			continue;
 		if (h->cover < 0)
 			h->cover = cover_of_one(r->p);
-		h->cover = cover_soon(r, &h->place, h->cover, r->s->now_ms + r->s->accounts[h->account].cold_s * 1000, SCALE_COLD_START);
+		it = (struct arriving){.account = (size_t)h->account, .accelerator = r->s->workers[i].accelerator, .got = r->s->workers[i].got,
+				       .slots = r->s->workers[i].slots, .left_s = r->s->workers[i].left_s};
+		h->cover = cover_soon(r, &it, h->cover, r->s->now_ms + r->s->accounts[h->account].cold_s * 1000, SCALE_COLD_START);
 	}
 }
 
@@ -202,16 +205,6 @@ static struct scale_decision *add(struct round *r, const struct scale_decision *
 	return &ret->decisions[ret->count++];
 }
 
-/* The worker that starts there, as far as it is known. */
-static struct place_worker expected_worker(struct round *r, const struct place *p)
-{
-	const struct scale_account *a = &r->s->accounts[p->account];
-
-	return (struct place_worker){.owner_id = a->owner_id, .got = scale_expected(r, a->provider, p->accelerator),
-				     .seconds_left = p->reserves_s < 0 ? INFINITY : (double)p->reserves_s,
-				     .sharing = a->sharing, .shared_with = a->shared_with, .shared_count = a->shared_count};
-}
-
 /* Starts one, and counts on it for what it can take. */
 static void start_at(struct round *r, const struct place *p, enum scale_code code, int64_t due_ms)
 {
@@ -231,7 +224,13 @@ static void start_at(struct round *r, const struct place *p, enum scale_code cod
 		.queued = r->uncovered,
 		.running = r->running,
 	};
-	struct place_worker w;
+	const struct arriving it = {
+		.account = (size_t)p->account,
+		.accelerator = p->accelerator,
+		.got = p->worker < 0 ? "" : r->s->workers[p->worker].got,
+		.slots = p->worker < 0 ? 0 : r->s->workers[p->worker].slots,
+		.left_s = p->reserves_s,
+	};
 
 	if (p->resource && p->resource->left_s >= 0) {
 		p->resource->left_s -= p->reserves_s;
@@ -244,8 +243,7 @@ static void start_at(struct round *r, const struct place *p, enum scale_code cod
 	r->running++;
 	r->slots++;
 	add(r, &d);
-	w = expected_worker(r, p);
-	cover_soon(r, &w, cover_of_one(r->p), (due_ms ? due_ms : r->s->now_ms) + account->cold_s * 1000,
+	cover_soon(r, &it, cover_of_one(r->p), (due_ms ? due_ms : r->s->now_ms) + account->cold_s * 1000,
 		   due_ms ? SCALE_UP_DELAY : SCALE_COLD_START);
 }
 
@@ -523,12 +521,16 @@ static bool prepare(struct round *r)
 	r->queue = arena_array(r->a, s->lane_count + 1, sizeof(*r->queue));
 	r->ret->waits = arena_array(r->a, s->lane_count + 1, sizeof(*r->ret->waits));
 	r->ret->since = arena_array(r->a, s->policy_count + 1, sizeof(*r->ret->since));
-	if (!r->hands || !r->left || !r->queue || !r->ret->waits || !r->ret->since)
+	r->evidence = arena_array(r->a, SCALE_EVIDENCE, sizeof(*r->evidence));
+	r->broken = arena_array(r->a, s->account_count + 1, sizeof(*r->broken));
+	if (!r->evidence || !r->broken || !r->hands || !r->left || !r->queue || !r->ret->waits || !r->ret->since)
 		return false;
 	for (size_t i = 0; i < s->account_count; i++)
 		memcpy(r->left[i], s->accounts[i].resources, sizeof(r->left[i]));
-	for (size_t i = 0; i < s->worker_count; i++)
+	for (size_t i = 0; i < s->worker_count; i++) {
 		look_at(r, i);
+		scale_learn(r, i);
+	}
 	for (size_t i = 0; i < s->worker_count; i++)
 		if (r->hands[i].strength == STRENGTH_COMING && !s->workers[i].session_state[0])
 			scale_reserve_for(r, i);

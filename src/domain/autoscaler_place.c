@@ -1,7 +1,6 @@
 /* Where a worker could be started; see domain/autoscaler_round.h. */
 #include "domain/autoscaler_round.h"
 
-#include <math.h>
 #include <string.h>
 #include <strings.h>
 
@@ -51,7 +50,7 @@ static bool is_class(const char *name)
 }
 
 /* What jobs may ask of a worker that was asked to be this and has not registered. */
-const char *scale_expected(struct round *r, const char *provider, const char *accelerator)
+static const char *expected(struct round *r, const char *provider, const char *accelerator)
 {
 	bool listed;
 	const struct scale_name *n = find_name(r->s, provider, accelerator, &listed);
@@ -85,14 +84,6 @@ struct place_lane scale_place_lane(const struct scale_lane *l)
 {
 	return (struct place_lane){.owner_id = l->owner_id, .accelerator = l->accelerator, .gpus = (int)l->gpus,
 				   .estimate_s = (double)l->estimate_s};
-}
-
-bool scale_will_fit(const struct scale_lane *l, struct place_worker w)
-{
-	const struct place_lane lane = scale_place_lane(l);
-
-	w.free = (int)l->gpus;
-	return place_fits(&lane, &w) == PLACE_FITS;
 }
 
 /* ---- where one could start ----------------------------------------------------------- */
@@ -176,16 +167,54 @@ static bool affords(struct round *r, struct place *p, const char *resource, int6
 	return true;
 }
 
-/* Whether a machine of this name would do for the lane at the account. */
+void scale_learn(struct round *r, size_t worker)
+{
+	const struct scale_worker *w = &r->s->workers[worker];
+	const struct evidence new = {.account = r->hands[worker].account, .accelerator = w->accelerator, .got = w->got, .slots = w->slots};
+
+	if (new.account < 0)
+		return;
+	if (w->wanted && (eq(w->state, "failed") || eq(w->state, "needs_human")) && !r->broken[new.account])
+		r->broken[new.account] = w->id;
+	if (!w->got[0] || r->evidence_count == SCALE_EVIDENCE)
+		return;
+	for (size_t i = 0; i < r->evidence_count; i++) {
+		const struct evidence *e = &r->evidence[i];
+
+		if (e->account == new.account && e->slots == new.slots && eq(e->accelerator, new.accelerator) && eq(e->got, new.got))
+			return;
+	}
+	r->evidence[r->evidence_count++] = new;
+}
+
+/* Whether a machine of this name would do for the lane at the account: as such machines there were, else as the
+ * provider's list says.  (A machine that turns out to be another would else be started for the same job for ever.) */
 static bool would_fit(struct round *r, size_t account, const char *accelerator, const struct scale_lane *l)
 {
 	const struct scale_account *a = &r->s->accounts[account];
-	struct place_worker w = {.owner_id = a->owner_id, .got = scale_expected(r, a->provider, accelerator), .seconds_left = INFINITY,
-				 .sharing = a->sharing, .shared_with = a->shared_with, .shared_count = a->shared_count};
-	struct scale_lane any = *l;
+	bool known = false;
 
-	any.estimate_s = 0; /* time is a matter of hours, which come later */
-	return scale_will_fit(&any, w);
+	for (size_t i = 0; i < r->evidence_count; i++) {
+		const struct evidence *e = &r->evidence[i];
+
+		if (e->account != (ptrdiff_t)account || strcasecmp(e->accelerator, accelerator) != 0)
+			continue;
+		known = true;
+		if (place_matches(l->accelerator, e->got) && l->gpus <= e->slots)
+			return true;
+	}
+	return !known && place_matches(l->accelerator, expected(r, a->provider, accelerator));
+}
+
+bool scale_will_do(struct round *r, const struct arriving *w, const struct scale_lane *l)
+{
+	if (!scale_may_use(&r->s->accounts[w->account], l->owner_id))
+		return false;
+	if (w->left_s >= 0 && (w->left_s < PLACE_TIME_LEFT_S || w->left_s < l->estimate_s))
+		return false;
+	if (w->got[0])
+		return place_matches(l->accelerator, w->got) && l->gpus <= w->slots;
+	return would_fit(r, w->account, w->accelerator, l);
 }
 
 /* A stopped worker of the account that would do; -1 = none. */
@@ -193,6 +222,7 @@ static ptrdiff_t stopped_worker(struct round *r, size_t account, const struct sc
 {
 	for (size_t i = r->first_stopped; i < r->s->worker_count; i++) {
 		const struct scale_worker *w = &r->s->workers[i];
+		const struct arriving it = {.account = account, .accelerator = w->accelerator, .got = w->got, .slots = w->slots, .left_s = SCALE_NONE};
 		bool candidate = !r->hands[i].used && !w->wanted && eq(w->state, "stopped") && !w->session_state[0] && scale_in_pool(r, i);
 
 		if (!candidate) {
@@ -201,7 +231,7 @@ static ptrdiff_t stopped_worker(struct round *r, size_t account, const struct sc
 			continue;
 		}
 		if (r->hands[i].account == (ptrdiff_t)account && (!r->p->accelerator[0] || !strcasecmp(r->p->accelerator, w->accelerator)) &&
-		    would_fit(r, account, w->accelerator, l))
+		    scale_will_do(r, &it, l))
 			return (ptrdiff_t)i;
 	}
 	return -1;
@@ -248,8 +278,11 @@ static void try_account(struct round *r, size_t account, const struct scale_lane
 	p.accelerator = p.worker < 0 ? name_to_make(r, account, l) : r->s->workers[p.worker].accelerator;
 	if (!p.accelerator)
 		return;
-	if (a->blocked[0]) {
-		note_refusal(best, SCALE_BLOCKED, a->blocked_until_ms, a->blocked, a->blocked_why);
+	if (a->blocked[0] || r->broken[account]) {
+		const char *why = a->blocked[0] ? a->blocked_why : arena_printf(r->a, "Worker %lld of the account needs to be looked at first.",
+										(long long)r->broken[account]);
+
+		note_refusal(best, SCALE_BLOCKED, a->blocked_until_ms, a->blocked[0] ? a->blocked : "worker_failed", why);
 		return;
 	}
 	if (p.worker >= 0)

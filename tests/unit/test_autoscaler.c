@@ -122,7 +122,21 @@ static const struct scene scenes[] = {
 	{"it is", {POLICY(.up_delay_s = 30, .up_since_ms = AGO(30))}, {ACCOUNT(1)}, {}, {LANE(1, 6)}, "create cpu@1 queue_threshold", NULL},
 	{"threshold zero: every job", {POLICY(.threshold = 0)}, {ACCOUNT(1)}, {}, {LANE(1, 2)}, "create cpu@1 queue_threshold; create cpu@1 queue_threshold", NULL},
 	{"the maximum", {POLICY(.max = 1)}, {ACCOUNT(1)}, {READY(1, 1, 1)}, {LANE(1, 60)}, "", "max_workers"},
-	{"failed ones count for the maximum", {POLICY(.max = 1)}, {ACCOUNT(1)}, {WORKER(1, "failed", .wanted = true)}, {LANE(1, 60)}, "", "max_workers"},
+	{"failed ones count for the maximum", {POLICY(.max = 1)}, {ACCOUNT(1), ACCOUNT(2)}, {WORKER(1, "failed", .wanted = true, .account_id = 2)}, {LANE(1, 60)}, "", "max_workers"},
+	{"where one has failed nothing starts", {POLICY()}, {ACCOUNT(1)}, {WORKER(1, "failed", .wanted = true)}, {LANE(1, 60)}, "", "worker_failed"},
+	{"nor where one needs a person", {POLICY()}, {ACCOUNT(1)}, {WORKER(1, "needs_human", .wanted = true)}, {LANE(1, 60)}, "", "worker_failed"},
+	{"elsewhere it does", {POLICY()}, {ACCOUNT(1), ACCOUNT(2)}, {WORKER(1, "failed", .wanted = true)}, {LANE(1, 6)}, "create cpu@2 queue_threshold", NULL},
+	{"what turned out to be another machine is not tried again", {POLICY()}, {ACCOUNT(1)},
+	 {READY(1, 1, 0, .accelerator = "T4", .got = "cpu")}, {LANE(1, 60, .accelerator = "T4")}, "", "no_account"},
+	{"nor when it has stopped", {POLICY()}, {ACCOUNT(1)}, {WORKER(1, "stopped", .accelerator = "T4", .got = "cpu", .slots = 1)},
+	 {LANE(1, 60, .accelerator = "T4")}, "", "no_account"},
+	{"nor counted on while it starts", {POLICY()}, {ACCOUNT(1), ACCOUNT(2)},
+	 {WORKER(1, "starting", .wanted = true, .session_state = "starting", .accelerator = "T4", .got = "cpu", .slots = 1)},
+	 {LANE(1, 6, .accelerator = "T4")}, "create T4@2 queue_threshold", NULL},
+	{"nor one with too few GPUs", {POLICY()}, {ACCOUNT(1)}, {READY(1, 2, 0, .accelerator = "gpu", .got = "gpu,T4", .idle_since_ms = AGO(1))},
+	 {LANE(1, 60, .accelerator = "gpu", .gpus = 4)}, "", "no_account"},
+	{"what it was counts for more than its name", {POLICY(.accelerator = "gpu")}, {ACCOUNT(1)},
+	 {READY(1, 1, 1, .accelerator = "gpu", .got = "gpu,T4")}, {LANE(1, 6, .accelerator = "T4")}, "create gpu@1 queue_threshold", NULL},
 	{"the minimum at once", {POLICY(.min = 2, .accelerator = "cpu", .up_delay_s = 60)}, {ACCOUNT(1)}, {READY(1, 1, 1)}, {},
 	 "create cpu@1 min_workers", NULL},
 	{"the policy's machine", {POLICY(.accelerator = "T4")}, {KAGGLE(1, 50000, 0, 2)}, {}, {LANE(1, 6, .accelerator = "gpu")},
@@ -269,6 +283,10 @@ static void make_worker(struct scale_worker *w, int64_t id)
 	if (on)
 		w->state = ONE_OF("stopped", "starting", "waiting", "healthy", "healthy", "healthy", "unhealthy", "draining", "failed", "needs_human", "stopping");
 	w->registered = !strcmp(w->state, "healthy") || !strcmp(w->state, "unhealthy") || !strcmp(w->state, "draining");
+	if (!w->registered && !pick(3)) {
+		w->got = ONE_OF("cpu", "gpu,T4");
+		w->slots = 1 + pick(2);
+	}
 	if (w->registered) {
 		w->session_state = pick(8) ? "running" : "draining";
 		w->got = w->accelerator;
