@@ -90,7 +90,7 @@ enum err dev_postgres_setup(struct dev *d, struct error *e) must_check;   /* rol
 const char *dev_conninfo(struct dev *d, const char *role);
 
 /* ---- dev_keys.c ---- */
-enum err dev_keys_setup(struct dev *d, struct error *e) must_check; /* once the database has its schema */
+void dev_keys_setup(struct dev *d); /* once the database has its schema; says what it could not do */
 
 /* ---- dev_nginx.c ---- */
 enum err dev_nginx_prepare(struct dev *d, struct error *e) must_check;

@@ -93,7 +93,7 @@ static enum err bring_up(struct dev *d, struct error *e)
 	if (!err)
 		err = dev_postgres_setup(d, e);
 	if (!err)
-		err = dev_keys_setup(d, e);
+		dev_keys_setup(d);
 	return err ? err : start_services(d, e);
 }
 

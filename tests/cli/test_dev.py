@@ -163,15 +163,23 @@ def test_what_is_stored_is_there_again(dev):
     token = d.token()
     assert oct((d.state / "admin-token").stat().st_mode & 0o777) == "0o600"
     d.add_user("kept")
+    keys = {f: f.read_text() for kind in ("keys", "secret-keys") for f in (d.state / kind).glob("*.key")}
+    assert len(keys) == 2
     workers = d.get("/api/gpu/workers/notebooks")["notebooks"]
     assert [w["state"] for w in workers] == ["healthy"]
     assert d.stop() == 0
     d.start()
     assert d.token() == token and d.users() == ["admin", "kept"]
     assert [w["id"] for w in d.get("/api/gpu/workers/notebooks")["notebooks"]] == [w["id"] for w in workers], "another worker was made"
+    assert {f: f.read_text() for kind in ("keys", "secret-keys") for f in (d.state / kind).glob("*.key")} == keys
+    assert "warning" not in d.text()
     (d.state / "admin-token").unlink()
     assert d.stop() == 0
+    # A lost private key is said, and keeps nothing else from working.
+    next(iter(keys)).unlink()
     d.start()
+    assert "warning: no sealing key for credentials" in d.text()
+    assert "bring it" in (d.state / "log" / "keys.log").read_text()
     assert d.token() != token and "kept" in d.users()
     assert d.stop() == 0
 
