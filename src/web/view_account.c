@@ -1,7 +1,10 @@
 /* view_account - view fields of accounts, their hours, and what providers allow.  See web/view_fields.h. */
 #include "web/view_fields.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+enum { TOLD_APART = 360 }; /* a tenth of an hour */
 
 /* ---- the ledger ------------------------------------------------------------- */
 
@@ -19,6 +22,16 @@ void view_put_hours(struct json *object, const char *key, int64_t seconds)
 
 	view_hours_text(seconds, text);
 	json_put_cstr(object, key, text);
+}
+
+/* What the provider says is used, where that is another figure than the one that counts. */
+static void put_told(struct json *quota, int64_t used)
+{
+	int64_t told = json_i64(json_get(quota, "told"), "usedSeconds", -1);
+
+	json_put(quota, "toldText", json_null());
+	if (told >= 0 && llabs(used - told) >= TOLD_APART)
+		view_put_hours(quota, "toldText", told);
 }
 
 void view_quota(const struct view *v, struct json *quota)
@@ -40,6 +53,7 @@ void view_quota(const struct view *v, struct json *quota)
 	view_put_hours(quota, "usedText", used);
 	view_put_hours(quota, "reservedText", reserved);
 	view_put_hours(quota, "leftText", left);
+	put_told(quota, used);
 }
 
 /* ---- what a provider allows --------------------------------------------------- */

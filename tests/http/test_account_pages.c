@@ -194,6 +194,10 @@ START_TEST(test_account_page)
 	shows("Works");
 	shows("14.2\u00a0h used, 0\u00a0h reserved");
 	shows("What Kaggle allows");
+	hides("The provider itself says");
+	world_sql(w, "update quota set told_used = 40000, told_at = now()");
+	ck_assert_int_eq(browse(&b, "%s", path("accounts", id, "")), 200);
+	shows("The provider itself says 11.1\u00a0h; the higher figure counts.");
 	shows("30\u00a0h a week");
 	shows("2 sessions at once.");
 	shows("No hours until Saturday.");
