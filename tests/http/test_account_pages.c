@@ -413,6 +413,54 @@ START_TEST(test_secrets)
 }
 END_TEST
 
+START_TEST(test_jobs_choose_secrets)
+{
+	int64_t id;
+
+	ck_assert_int_eq(browse(&b, "/admin/jobs/new"), 200);
+	hides("name=\"secrets\"");
+	shows("/admin/secrets\"");
+	ck_assert_int_eq(browse_send(&b, "/admin/secrets", "name", "HF_TOKEN", "value", "a", NULL), 303);
+	ck_assert_int_eq(browse_send(&b, "/admin/secrets", "name", "WANDB", "value", "b", NULL), 303);
+	ck_assert_int_eq(browse(&b, "/admin/jobs/new"), 200);
+	shows("name=\"secrets\" value=\"HF_TOKEN\">");
+	ck_assert_int_eq(browse_send(&b, "/admin/jobs/new", "code", "print(1)", "type", "script", "secrets", "WANDB", "secrets", "GONE", NULL), 400);
+	shows("id=\"err-secrets\"");
+	shows("value=\"WANDB\" checked");
+	ck_assert_int_eq(browse_send(&b, "/admin/jobs/new", "code", "print(1)", "type", "script", "secrets", "WANDB", "secrets", "HF_TOKEN", NULL), 303);
+	id = world_int(w, "select max(id) from job");
+	ck_assert_int_eq(world_int(w, "select count(*) from job where secrets @> '{HF_TOKEN,WANDB}'"), 1);
+	ck_assert_int_eq(browse_follow(&b), 200);
+	shows("WANDB, HF_TOKEN");
+	ck_assert_int_eq(browse(&b, "/admin/jobs/new?from=%lld", (long long)id), 200);
+	shows("value=\"WANDB\" checked");
+	shows("value=\"HF_TOKEN\" checked");
+	/* Another's names are not offered to whoever repeats his job. */
+	browse_as(&b, &root);
+	ck_assert_int_eq(browse(&b, "/admin/jobs/new?from=%lld", (long long)id), 200);
+	hides("HF_TOKEN");
+}
+END_TEST
+
+/* The list of the provider; what is stored stays a choice when it is no more. */
+START_TEST(test_edit_offers_what_the_provider_has)
+{
+	int64_t id = world_worker(w, checked_account(&ann, "annk"), "stopped", "{}", 0);
+	const char *version;
+
+	world_sql(w, "update worker set accelerator = 'NvidiaTeslaP100', remote_name = 'gpupool-w' where id = %lld", (long long)id);
+	ck_assert_int_eq(browse(&b, "%s", path("workers", id, "")), 200);
+	shows("<option value=\"NvidiaTeslaP100\" selected>");
+	shows("<option value=\"TpuV38\" disabled>");
+	shows("<option value=\"NvidiaTeslaT4\">");
+	version = world_text(w, "%lld", (long long)world_int(w, "select version from worker"));
+	ck_assert_int_eq(browse_send(&b, path("workers", id, "/edit"), "version", version, "title", "w", "accelerator", "TpuV38", NULL), 400);
+	shows("id=\"err-accelerator\"");
+	ck_assert_int_eq(browse_send(&b, path("workers", id, "/edit"), "version", version, "title", "w", "accelerator", "T4", NULL), 303);
+	ck_assert_int_eq(world_int(w, "select count(*) from worker where accelerator = 'T4'"), 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("account pages");
@@ -434,6 +482,8 @@ int main(void)
 	tcase_add_test(t, test_first_notebook_brings_its_account);
 	tcase_add_test(t, test_what_kaggle_says_on_pool_and_worker);
 	tcase_add_test(t, test_secrets);
+	tcase_add_test(t, test_jobs_choose_secrets);
+	tcase_add_test(t, test_edit_offers_what_the_provider_has);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
