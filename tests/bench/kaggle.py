@@ -44,7 +44,7 @@ class Agents(threading.Thread):
     def register(self, run):
         token = re.search(r'^TOKEN = "([^"]+)"', run.version.text, re.M)[1]
         gpus = [{"name": "Tesla T4", "memoryBytes": 15360 << 20, "driver": "550"}] * 2 if run.resource == "gpu" else []
-        body = {"provider": "kaggle", "instance": str(run.sid), "agent": "1.0.0", "protocol": 1, "capabilities": {
+        body = {"provider": "kaggle", "instance": "instance-%d" % run.sid, "agent": "1.0.0", "protocol": 1, "capabilities": {
             "gpus": gpus, "tpu": False, "slots": len(gpus) or 1, "cpus": 4, "memoryBytes": 32 << 30, "python": "3.11", "platform": "Linux"}}
         told = Client(self.stack.port, token).post("/api/gpu/workers/auto-register", body)
         self.tokens[run.sid] = (told["workerId"], told["token"])
@@ -86,7 +86,8 @@ def measure(stack, kaggle, options):
         p = people[n // len(SHARE)]
         asked[(p.name, f"gpupool-bench-{n}")] = time.monotonic()
         p.add(SHARE[n % len(SHARE)], f"bench {n}")
-    until(lambda: len(agents.tokens) >= options.workers, 600)
+    until(lambda: len(agents.tokens) >= options.workers or not agents.is_alive(), 600)
+    assert agents.is_alive(), "an agent was refused"
     print(f"{options.workers} workers of {len(people)} accounts asked for, pushed and registered in {time.monotonic() - begun:.1f} s")
     pushed = sorted(c.at - asked[(c.owner, c.request["slug"].split("/")[1])] for c in kaggle.calls if c.method == "SaveKernel")
     print(f"from POST to the push: median {pushed[len(pushed) // 2]:.2f} s, longest {pushed[-1]:.2f} s")
