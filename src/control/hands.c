@@ -25,7 +25,7 @@ struct hands {
 	pthread_cond_t more;
 	int wakes;                 /* given and not yet taken; guarded */
 	atomic_bool stopping;
-	int64_t announce_at;       /* clock_ms(); the first hand's alone */
+	int64_t announce_at;       /* clock_ms(); guarded */
 	char name[INSTANCE_NAME];  /* of this program among those that hold keys */
 	int count;
 	struct hand hand[];
@@ -56,6 +56,19 @@ static void wait_for_work(struct hands *h)
 
 /* ---- work ----------------------------------------------------------------- */
 
+/* True for one hand, whenever it is time. */
+static bool announces(struct hands *h)
+{
+	bool due;
+
+	pthread_mutex_lock(&h->lock);
+	due = clock_ms() >= h->announce_at;
+	if (due)
+		h->announce_at = clock_ms() + INSTANCE_SECONDS * 1000;
+	pthread_mutex_unlock(&h->lock);
+	return due;
+}
+
 /* Rotations wait until every live program has the new key. */
 static void announce(struct hand *hand)
 {
@@ -63,9 +76,6 @@ static void announce(struct hand *hand)
 	struct hands *h = hand->all;
 	struct error e;
 
-	if (hand != h->hand || clock_ms() < h->announce_at)
-		return;
-	h->announce_at = clock_ms() + INSTANCE_SECONDS * 1000;
 	for (size_t i = 0; i < hand->rec.provider_count; i++)
 		names[i] = hand->rec.providers[i]->name;
 	if (keys_announce(hand->db, hand->rec.config->keys, SEAL_CREDENTIALS, h->name, names, &e))
@@ -79,6 +89,8 @@ static bool turn(struct hand *hand)
 	static int (*const kinds[])(struct reconciler *) = {reconcile_turn, reconcile_poll, reconcile_account};
 	int done = 0;
 
+	if (announces(hand->all))
+		announce(hand);
 	for (size_t i = 0; i < ARRAY_LEN(kinds) && !hand->all->stopping; i++) {
 		int n = kinds[i](&hand->rec);
 
@@ -98,8 +110,6 @@ static void *work(void *ctx)
 
 	while (!h->stopping) {
 		wait_for_work(h);
-		if (!h->stopping)
-			announce(hand);
 		while (!h->stopping && turn(hand))
 			hands_wake(h);
 	}

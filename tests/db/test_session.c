@@ -216,6 +216,9 @@ START_TEST(test_state_of_the_worker_after_the_end)
 		{"running", "lost", 2, 1, "failed", 3},     {"running", "lost", 2, 60, "stopped", 0},
 		{"running", "drained", 2, 1, "stopped", 0}, {"running", "deadline", 2, 1, "stopped", 0},
 		{"running", "terminated", 2, 1, "stopped", 0}, {"running", "goodbye", 2, 1, "failed", 3},
+		{"running", "capacity", 2, 1, "waiting", 2}, {"running", "quota", 1, 1, "waiting", 1},
+		{"running", "credentials", 2, 1, "needs_human", 0}, {"running", "no_gpu", 2, 1, "needs_human", 0},
+		{"running", "refused", 2, 1, "stopped", 0}, {"stopped", "capacity", 0, 1, "stopping", 0},
 		{"stopped", "stopped", 0, 1, "stopping", 0}, {"stopped", "lost", 2, 1, "stopping", 3},
 		{"deleted", "lost", 0, 60, "stopping", 0},
 	};
@@ -230,6 +233,16 @@ START_TEST(test_state_of_the_worker_after_the_end)
 		ck_assert_msg(pool_int(&pool, "select count(*) from worker where id = %lld and state = '%s' and early_deaths = %d and reason is not null",
 				       (long long)w, cases[i].state, cases[i].deaths_after) == 1, "case %zu", i);
 	}
+}
+END_TEST
+
+START_TEST(test_session_that_never_registered_died_early_however_long_it_waited)
+{
+	int64_t w = pool_worker(&pool, "local", "starting"), s = pool_session(&pool, w, "starting");
+
+	pool_sql(&pool, "update session set started_at = now() - interval '5 hours'; update worker set early_deaths = 2");
+	end(s, "error", false);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from worker where state = 'failed' and early_deaths = 3"), 1);
 }
 END_TEST
 
@@ -342,6 +355,7 @@ int main(void)
 	tcase_add_test(t, test_released_job_uses_up_no_attempt);
 	tcase_add_test(t, test_job_that_kills_two_workers_in_its_first_minute_is_over);
 	tcase_add_test(t, test_state_of_the_worker_after_the_end);
+	tcase_add_test(t, test_session_that_never_registered_died_early_however_long_it_waited);
 	tcase_add_test(t, test_end_of_a_session_that_is_not_the_workers_leaves_it_alone);
 	tcase_add_test(t, test_guards_spare_who_has_spoken_meanwhile);
 	tcase_add_test(t, test_each_role_that_learns_of_an_end_may_write_it);
