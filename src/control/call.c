@@ -45,8 +45,11 @@ static enum err look_at_account(struct call *k, bool refused_too)
 	if (err)
 		return err;
 	k->has_account = true;
-	if (!k->account.sealed.ptr)
-		return error_set(k->c.error, ERR_GONE, "Its account has no credentials any more.");
+	if (!k->account.sealed.ptr) {
+		error_set(k->c.error, ERR_GONE, "Its account has no credentials any more.");
+		k->c.error->reason = "credentials";
+		return ERR_GONE;
+	}
 	if (k->account.refused && !refused_too)
 		return human(k, k->account.reason ? k->account.reason : "Its account's credentials were refused.");
 	return k->account.wait > 0 ? circuit_open(k, k->account.wait) : OK;

@@ -83,7 +83,7 @@ static int sweep(struct reconciler *r, const struct buf *names)
 
 	if (clock_ms() < r->sweep_at)
 		return 0;
-	r->sweep_at = clock_ms() + SWEEP_MS;
+	r->sweep_at = clock_ms() + SWEEP_MS * (r->elsewhere ? r->config->hands : 1); /* each hand sweeps */
 	if (operation_sweep(r->db, names, &opened, &e) == OK && opened)
 		log_info("operation.sweep", "opened=%d", opened);
 	return opened;

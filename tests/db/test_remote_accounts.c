@@ -117,6 +117,7 @@ START_TEST(test_account_without_credentials_keeps_no_worker_from_its_end)
 	remote_wait_state(id, "deleted");
 	remote_wait(0, "select count(*) from session_poll");
 	ck_assert_int_eq(remote_count("select count(*) from session where state <> 'ended'"), 0);
+	remote_wait_code(remote_worker(a, "cpu"), "needs_human", "credentials");
 	remote_end(p, SIGTERM);
 }
 END_TEST

@@ -213,7 +213,7 @@ static bool sql_is(void *unused)
 	return pg_int(remote.db, waited.sql) == waited.value;
 }
 
-static void wait_for_sql(bool hurried, int64_t value, const char *fmt, va_list ap)
+static void printf_like(3, 0) wait_for_sql(bool hurried, int64_t value, const char *fmt, va_list ap)
 {
 	bool came;
 
