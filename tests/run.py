@@ -71,6 +71,7 @@ def suites():
     return [
         Suite("text", shell("layers.sh", "headers.sh", "docs.sh", "scripts.sh"), quick=True),
         Suite("unit", programs("release", "unit"), quick=True),
+        Suite("spin", shell("spin.sh")),
         Suite("db", programs("release", "db")),
         Suite("http", programs("release", "http")),
         Suite("agent", pytest("agent")),
