@@ -23,7 +23,7 @@ explore() {
 			spin -a "$@" quota.pml >log 2>&1 &&
 			"${CC:-cc}" -w -O1 -DSAFETY -DCOLLAPSE -DMEMLIM=3000 -o pan pan.c >>log 2>&1 &&
 			./pan -m200000 >log 2>&1
-		if grep -q 'assertion violated\|invalid end state' log; then
+		if grep -q '^pan:1: assertion violated' log; then
 			sed -n 's/^pan:1: \(.*\) (at depth.*/\1/p' log | head -1
 		elif grep -q 'errors: 0' log && ! grep -q 'max search depth too small\|out of memory\|Search not completed' log; then
 			echo holds

@@ -63,8 +63,9 @@ enum err session_ran(struct db *db, struct arena *a, int64_t session, struct str
 		     struct error *e) must_check;
 
 /* ---- runs at providers elsewhere ---- */
-/* The start is sent now; ERR_CONFLICT when the session is past it. */
-enum err session_launched(struct db *db, int64_t session, struct error *e) must_check;
+/* The start is sent now, by whoever has claimed this operation; ERR_CONFLICT when the session is past it, or
+ * the operation is another's by now, who may be about to send it. */
+enum err session_launched(struct db *db, int64_t session, int64_t operation, const char *claimed_by, struct error *e) must_check;
 /* As session_ran(), and session_poll has a row from now on, due in so many seconds. */
 enum err session_ran_remote(struct db *db, struct arena *a, int64_t session, struct str reference, const char *url, double seconds,
 			    struct error *e) must_check;

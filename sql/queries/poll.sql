@@ -13,9 +13,17 @@ update worker w set url = $3, version = version + 1, updated_at = now()
 from s where w.id = s.worker_id and w.session_id = s.id and w.url is distinct from $3;
 
 -- name: session_launched
--- Just before the start is sent.  No row: the session is over, or its agent is there.
+-- Just before the start of session $1 is sent, by whoever has claimed ($3) its step $2: the step is
+-- locked, so that one who takes it over sees this time, and one from whom it was taken does not start.
+-- No row: the session is over, its agent is there, or the step is another's by now.
+with s as materialized (
+  select id, worker_id from session
+  where id = $1::bigint and state = 'starting' and registered_at is null for update),
+o as materialized (
+  select o.id from s cross join lateral (
+    select id from operation where id = $2::bigint and worker_id = s.worker_id and state = 'open' and claimed_by = $3 for update) o)
 update session set launched_at = now(), over_at = null
-where id = $1::bigint and state = 'starting' and registered_at is null
+where id = any(array(select id from s)) and exists (select from o)
 returning id;
 
 -- name: poll_claim

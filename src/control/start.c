@@ -98,7 +98,7 @@ static enum err launch(struct step *s, const struct secret *token)
 	enum err err = step_launch(s, token, &l);
 
 	if (!err && remote)
-		err = session_launched(s->r->db, s->w.session, &s->e);
+		err = session_launched(s->r->db, s->w.session, s->op.id, s->r->me, &s->e);
 	if (!err && remote)
 		err = db_run(s->r->db, STMT_CHECK_WITHIN, ARGS(arg_i64(s->w.account), arg_i64(CHECK_SECONDS)), NULL, &s->e);
 	CRASH_POINT("start.before");

@@ -85,10 +85,10 @@ enum err session_ran(struct db *db, struct arena *a, int64_t session, struct str
 
 /* ---- runs elsewhere ------------------------------------------------------- */
 
-enum err session_launched(struct db *db, int64_t session, struct error *e)
+enum err session_launched(struct db *db, int64_t session, int64_t operation, const char *claimed_by, struct error *e)
 {
 	cleanup_rows struct rows r = {0};
-	enum err err = db_run(db, STMT_SESSION_LAUNCHED, ARGS(arg_i64(session)), &r, e);
+	enum err err = db_run(db, STMT_SESSION_LAUNCHED, ARGS(arg_i64(session), arg_i64(operation), arg_cstr(claimed_by)), &r, e);
 
 	if (!err && !rows_count(&r))
 		err = error_set(e, ERR_CONFLICT, "The session is past its start.");

@@ -120,6 +120,22 @@ START_TEST(test_token_is_renewed_before_registration_only)
 }
 END_TEST
 
+/* One who stalled until its step was taken over must not start what the other starts. */
+START_TEST(test_only_the_claimant_launches)
+{
+	int64_t w = pool_worker(&pool, "local", "starting"), s = pool_session(&pool, w, "starting"), op = claimed_start(w);
+
+	ck_assert_int_eq(session_launched(pool.role, s, op, "someone else", &e), ERR_CONFLICT);
+	ck_assert_int_eq(session_launched(pool.role, s, op + 1, "me", &e), ERR_CONFLICT);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from session where launched_at is not null"), 0);
+	ck_assert_int_eq(session_launched(pool.role, s, op, "me", &e), OK);
+	pool_sql(&pool, "update operation set claimed_by = 'someone else'");
+	ck_assert_int_eq(session_launched(pool.role, s, op, "me", &e), ERR_CONFLICT);
+	pool_sql(&pool, "update operation set claimed_by = 'me'; update session set registered_at = now()");
+	ck_assert_int_eq(session_launched(pool.role, s, op, "me", &e), ERR_CONFLICT);
+}
+END_TEST
+
 START_TEST(test_reference_is_kept_even_after_the_end)
 {
 	int64_t w = pool_worker(&pool, "local", "starting"), s = pool_session(&pool, w, "starting");
@@ -349,6 +365,7 @@ int main(void)
 	tcase_add_test(t, test_open_refuses_another_claim_generation_or_wish);
 	tcase_add_test(t, test_second_session_of_a_worker_is_a_conflict);
 	tcase_add_test(t, test_token_is_renewed_before_registration_only);
+	tcase_add_test(t, test_only_the_claimant_launches);
 	tcase_add_test(t, test_reference_is_kept_even_after_the_end);
 	tcase_add_test(t, test_end_happens_once);
 	tcase_add_test(t, test_lost_session_gives_back_what_has_attempts_left);
