@@ -114,7 +114,9 @@ enum err quota_tell(struct db *db, int64_t account, const struct quota_told *ite
 
 /* ---- for people ----------------------------------------------------------- */
 
-/* Adds to list one document an account with limits, in the order of ids; one
+/* Adds to list one document an account with limits ({id, provider, label, ownerId,
+ * owner, resources: [{figures, sessionSeconds, told, forecast, concurrent}]}; forecast =
+ * {earliest, latest} when the hours run out, see domain/forecast.h), in the order of ids; one
  * account, or all (0) that the principal may see, above `after`, `limit` at most. */
 enum err quota_list(struct db *db, const struct principal *p, int64_t account, int64_t after, int64_t limit, struct json *list,
 		    struct error *e) must_check;

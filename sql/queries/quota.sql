@@ -47,7 +47,8 @@ select quota_tell($1::int, $2, $3::int, to_timestamp($4::float8), $5::int, $6::i
 
 -- name: quota_list idempotent
 -- $1 principal, $2 sees all; account $3 or null; above id $4, $5 at most.  A row a resource.
-select a.id, a.provider, a.label, a.owner_id, u.name as owner, n.*
+select a.id, a.provider, a.label, a.owner_id, u.name as owner, n.*,
+  extract(epoch from (select quota_clock()))::bigint as now_seconds, extract(epoch from n.resets_at)::bigint as resets_seconds
 from (
   select a.id, a.provider, a.label, a.owner_id from account a
   where (a.owner_id = $1::int or $2::boolean) and ($3::bigint is null or a.id = $3) and a.id > $4::bigint and a.deleted_at is null

@@ -4,7 +4,9 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "domain/forecast.h"
 #include "domain/rowjson.h"
 
 enum {
@@ -271,6 +273,37 @@ static struct json *told(const struct rows *r, int i)
 	return j;
 }
 
+static void put_seconds(struct json *j, const char *key, int64_t at)
+{
+	char text[32];
+
+	clock_rfc3339(at * 1000, text, sizeof(text));
+	json_put_cstr(j, key, at ? text : NULL);
+}
+
+/* When the week's hours will be used up; null where they last, or none are limited. */
+static struct json *forecast(const struct rows *r, int i)
+{
+	struct forecast_input in = {
+		.now = row_i64(r, i, "now_seconds"),
+		.resets_at = row_i64(r, i, "resets_seconds"),
+		.used_seconds = row_i64(r, i, "used_seconds"),
+		.left_seconds = row_i64(r, i, "reserved_seconds") + row_i64(r, i, "remaining_seconds"),
+		.live = (int)row_i64(r, i, "live"),
+	};
+	struct forecast f = {0};
+	struct json *j;
+
+	if (!row_null(r, i, "limit_seconds"))
+		f = forecast_dry(&in);
+	if (!f.dry)
+		return json_null();
+	j = json_object();
+	put_seconds(j, "earliest", f.earliest);
+	put_seconds(j, "latest", f.latest);
+	return j;
+}
+
 static struct json *resource(const struct rows *r, int i)
 {
 	struct json *j = json_object(), *sessions = json_object();
@@ -278,6 +311,7 @@ static struct json *resource(const struct rows *r, int i)
 	quota_put_figures(j, r, i);
 	json_put(j, "sessionSeconds", number(r, i, "session_seconds"));
 	json_put(j, "told", told(r, i));
+	json_put(j, "forecast", forecast(r, i));
 	json_put(sessions, "limit", number(r, i, "concurrent"));
 	json_put(sessions, "used", number(r, i, "live"));
 	json_put(j, "concurrent", sessions);

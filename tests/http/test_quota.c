@@ -75,7 +75,7 @@ START_TEST(test_before_anything_ran)
 	ck_assert_str_eq(call_str(&c, "accounts.0.resources.0.resetsAt"), "2026-11-28T00:00:00.000Z");
 	ck_assert_int_eq(call_int(&c, "accounts.0.resources.0.concurrent.limit"), 2);
 	ck_assert_int_eq(call_int(&c, "accounts.0.resources.0.concurrent.used"), 0);
-	ck_assert(is_null("accounts.0.resources.0.told"));
+	ck_assert(is_null("accounts.0.resources.0.told") && is_null("accounts.0.resources.0.forecast"));
 	ck_assert_str_eq(call_str(&c, "accounts.0.resources.1.resource"), "tpu");
 	/* No week is limited: what there is to say is how many at once. */
 	ck_assert_str_eq(call_str(&c, "accounts.0.resources.2.resource"), "cpu");
@@ -97,6 +97,9 @@ START_TEST(test_hours_pass_without_a_write)
 	ck_assert_int_eq(call_int(&c, "accounts.0.resources.0.told.usedSeconds"), 7000);
 	ck_assert_int_eq(call_int(&c, "accounts.0.resources.0.told.reservedSeconds"), 40000);
 	ck_assert_str_eq(call_str(&c, "accounts.0.resources.0.told.at"), "2026-11-24T11:59:00.000Z");
+	/* What is left is 26 h 43 min 20 s of one session; at the week's pace they last. */
+	ck_assert_str_eq(call_str(&c, "accounts.0.resources.0.forecast.earliest"), "2026-11-25T14:43:20Z");
+	ck_assert(is_null("accounts.0.resources.0.forecast.latest"));
 	/* It has ended, and nobody has settled it yet. */
 	world_sql(w, "update session set state = 'ended', ended_at = '2026-11-24 11:30Z'");
 	ck_assert_int_eq(call(&c, &ann, QUOTA, NULL), 200);
