@@ -10,7 +10,7 @@
 #include "web/fcgi.h"
 
 /* After a failure. */
-enum { AGAIN_MS = 1000 };
+enum { AGAIN_MS = 3000 };
 
 static char own_name[INSTANCE_NAME];
 static int64_t due_ms;
