@@ -63,11 +63,11 @@ def crowd(kaggle, kaggle_stack, departures):
         list(pool.map(begin, CASES))
     yield people
     for p in people.values():
+        kaggle.clear(p.name)
         p.delete(p.id)
     for p in people.values():
         p.deleted(p.id, 120)
         p.nothing_left()
-    kaggle.clear()
     kaggle.blameless()
 
 
