@@ -124,6 +124,12 @@ static void put_inputs(struct cli *cli, struct json *body)
 		json_free(all);
 }
 
+/* People go elsewhere for GPUs; what their own machines have only they know. */
+static const char *usual_accelerator(const char *provider)
+{
+	return strcmp(provider, "local") && strcmp(provider, "manual") ? "gpu" : "cpu";
+}
+
 int cmd_notebooks_add(struct cli *cli)
 {
 	cleanup_json struct json *body = json_object();
@@ -132,7 +138,7 @@ int cmd_notebooks_add(struct cli *cli)
 	if (!put_options(cli, body))
 		return EXIT_USAGE;
 	if (!cli_option(cli, "accelerator"))
-		json_put_cstr(body, "accelerator", "cpu");
+		json_put_cstr(body, "accelerator", usual_accelerator(cli->args[0]));
 	cli_put_text(cli, body, "account", "accountId");
 	cli_put_text(cli, body, "email", "email");
 	put_inputs(cli, body);

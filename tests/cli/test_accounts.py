@@ -119,7 +119,9 @@ def test_a_notebook_with_everything(gp, server, tmp_path):
         "provider": "kaggle", "accelerator": "T4", "accountId": "3", "credentials": "KGAT_secret",
         "inputs": {"datasets": ["a/b", "a/c"], "models": ["a/b/c/d"], "competitions": ["digits"], "kernels": ["a/k"]}}
     gp("notebooks", "add", "local")
-    assert "inputs" not in server.last("POST", NOTEBOOKS)["json"]
+    assert server.last("POST", NOTEBOOKS)["json"] == {"provider": "local", "accelerator": "cpu"}
+    gp("notebooks", "add", "kaggle")
+    assert server.last("POST", NOTEBOOKS)["json"] == {"provider": "kaggle", "accelerator": "gpu"}
 
 
 @pytest.fixture
