@@ -3,6 +3,7 @@ import json
 import os
 import re
 import time
+import uuid
 
 import pytest
 
@@ -283,6 +284,26 @@ def test_two_gpu_runs_at_most(person):
     assert not any("Maximum" in str(status) for _, status in p.calls()), "our own ledger knew that before Kaggle"
     p.delete(next(i for i in ids if i != waiting))
     p.healthy(waiting)
+
+
+# ---- what no row knows -----------------------------------------------------------------------
+
+def test_a_stray_run_of_ours_is_removed_and_no_other(person, kaggle):
+    """Somebody restored an old database, say: the mark tells whose a kernel is."""
+    other = person()
+    other.healthy(other.add("cpu", "with a mark"))
+    ours = other.one_run().version.text.split("\n")[1].rsplit(" ", 1)[1]
+    p = person()
+
+    def marked(title, installation):
+        text = f"# gpupool intent {uuid.uuid4()}\n# gpupool worker 999999 of {installation}\nimport time\ntime.sleep(600)\n"
+        return kaggle.foreign(p.name, title, text=text, live=True).versions[0].run
+    stray, theirs = marked("gpupool stray one", ours), marked("gpupool of another", uuid.uuid4())
+    p.healthy(p.add("cpu", "unlike those"))
+    until(lambda: "gpupool-stray-one" not in p.kernels())
+    assert not stray.live and theirs.live and "gpupool-of-another" in p.kernels()
+    with kaggle.world.lock:
+        kaggle.world.delete(theirs.kernel)
 
 
 # ---- bad input ----------------------------------------------------------------------------
