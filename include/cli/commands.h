@@ -22,6 +22,8 @@ command_run cmd_jobs_artifacts;
 command_run cmd_accounts_list, cmd_accounts_show, cmd_accounts_add, cmd_accounts_replace, cmd_accounts_check, cmd_accounts_remove;
 /* cmd_quota.c */
 command_run cmd_quota, cmd_policies;
+/* cmd_policies.c */
+command_run cmd_policies_set;
 /* cmd_people.c */
 command_run cmd_users_list, cmd_users_add, cmd_users_edit, cmd_users_delete, cmd_tokens_list, cmd_tokens_add, cmd_tokens_revoke,
 	cmd_audit;
@@ -61,6 +63,9 @@ bool cli_read_secret(struct cli *cli, const char *path, struct str *ret) must_ch
 bool cli_ask(struct cli *cli, const char *prompt, bool unseen, struct str *ret) must_check;
 /* What --kaggle-json holds, or the answers to questions, into body's "credentials".  False after saying why. */
 bool cli_put_credentials(struct cli *cli, struct json *body) must_check;
+
+/* Prints policies: terms, limits, accelerators. */
+int cli_show_policies(const struct cli *cli, const struct json *policies);
 
 /* Brings files of a list {name, size, sha256?} below base here: all, or those named after the first word. */
 int cli_fetch(struct cli *cli, const char *base, const struct json *list, const char *to);

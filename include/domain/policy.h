@@ -4,13 +4,28 @@
 #ifndef DOMAIN_POLICY_H
 #define DOMAIN_POLICY_H
 
+#include "base/arena.h"
 #include "base/json.h"
 #include "db/db.h"
+#include "domain/principal.h"
 
 /* Appends {provider, notice, source, asOf, sharingAllowed, needsCredentials, accountsPerPerson, limits: [{resource,
  * sessionSeconds, sessionMarginSeconds, weekSeconds, weekMarginSeconds, concurrent, idleSeconds,
- * minSessionSeconds, source, asOf}], accelerators: [{name, resource, shape, usable, note}]} for each. */
-enum err policy_list(struct db *db, struct json *list, struct error *e) must_check;
+ * minSessionSeconds, source, asOf}], accelerators: [{name, resource, shape, usable, note}]} for each, or for the one that is named. */
+enum err policy_list(struct db *db, const char *provider, struct json *list, struct error *e) must_check;
+
+/* A change of terms, or of the limit of one resource. */
+struct policy_wanted {
+	const char *provider, *resource; /* resource NULL = the terms */
+	const struct json *values;       /* members of the API's document, `source` among them; an absent one stays */
+};
+/*
+ * Only an administrator's; dated today by the database, and what was before is kept.  Puts `was` and `became`
+ * into changed.  What runs keeps what it was granted, until the ledger next settles its account: it cuts where a
+ * week would not hold it any more.  ERR_NOT_FOUND; ERR_INVALID at the member at fault.
+ */
+enum err policy_change(struct db *db, struct arena *a, const struct principal *p, const struct policy_wanted *w, struct json *changed,
+		       struct error *e) must_check;
 
 /* What a worker is to be. */
 struct policy_ask {

@@ -34,7 +34,8 @@ handler accounts_list, accounts_get, accounts_create, accounts_change, accounts_
 extern const struct field account_create_body[], account_change_body[];
 
 /* api_policies.c */
-handler policies_list;
+handler policies_list, policies_change, policies_change_limit;
+extern const struct field policy_change_body[], policy_limit_body[];
 
 /* api_secrets.c */
 handler secrets_list, secrets_put, secrets_remove;

@@ -1,6 +1,7 @@
 -- What providers allow and have.
 
 -- name: policy_list idempotent
+-- $1 only this provider, or null.
 select p.provider, p.notice, p.source, p.as_of::text as as_of, p.sharing_allowed, p.implicit, p.accounts_per_person,
   coalesce((select json_agg(json_build_object('resource', l.resource, 'sessionSeconds', l.session_seconds,
       'sessionMarginSeconds', l.session_margin_seconds, 'weekSeconds', l.week_seconds, 'weekMarginSeconds', l.week_margin_seconds,
@@ -10,7 +11,15 @@ select p.provider, p.notice, p.source, p.as_of::text as as_of, p.sharing_allowed
   coalesce((select json_agg(json_build_object('name', a.name, 'resource', a.resource, 'shape', a.shape, 'usable', a.usable, 'note', a.note)
       order by a.usable desc, a.shape = '' desc, a.name = lower(a.name) desc, a.note like 'For %', a.name)
     from provider_accelerator a where a.provider = p.provider), '[]') as accelerators
-from provider_policy p order by p.provider;
+from provider_policy p where $1::text is null or p.provider = $1 order by p.provider;
+
+-- name: policy_set_terms
+-- By user $1 of provider $2: the document $3, by source $4.  The functions of sql/migrations/0009_policies.sql.
+select was, became from policy_set_terms($1::int, $2, $3::jsonb, $4);
+
+-- name: policy_set_limit
+-- By user $1 of provider $2 and resource $3: the document $4, by source $5.
+select was, became from policy_set_limit($1::int, $2, $3, $4::jsonb, $5);
 
 -- name: policy_of idempotent
 -- $1 provider, $2 what is asked for; a.name is null where the provider has none of that name.

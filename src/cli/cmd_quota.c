@@ -99,17 +99,8 @@ static void show(const struct cli *cli, const struct json *policies, const char 
 		output_table(cli, rows, columns);
 }
 
-int cmd_policies(struct cli *cli)
+int cli_show_policies(const struct cli *cli, const struct json *policies)
 {
-	cleanup_json struct json *answer = NULL, *policies = NULL;
-	struct error e = {0};
-	enum err err = rest_call(&cli->rest, "GET", "/api/gpu/policies", NULL, &answer, &e);
-
-	if (err)
-		return cli_fail(cli, err, &e);
-	policies = chosen(cli, json_get(answer, "policies"));
-	if (!json_len(policies))
-		return cli_fail(cli, ERR_NOT_FOUND, &(struct error){.msg = "The server knows no provider of this name."});
 	if (output_as_json(cli, policies))
 		return EXIT_OK;
 	for (size_t i = 0; i < json_len(policies); i++) {
@@ -125,4 +116,18 @@ int cmd_policies(struct cli *cli)
 	show(cli, policies, "limits", limit_columns);
 	show(cli, policies, "accelerators", accelerator_columns);
 	return EXIT_OK;
+}
+
+int cmd_policies(struct cli *cli)
+{
+	cleanup_json struct json *answer = NULL, *policies = NULL;
+	struct error e = {0};
+	enum err err = rest_call(&cli->rest, "GET", "/api/gpu/policies", NULL, &answer, &e);
+
+	if (err)
+		return cli_fail(cli, err, &e);
+	policies = chosen(cli, json_get(answer, "policies"));
+	if (!json_len(policies))
+		return cli_fail(cli, ERR_NOT_FOUND, &(struct error){.msg = "The server knows no provider of this name."});
+	return cli_show_policies(cli, policies);
 }

@@ -133,6 +133,19 @@ static const struct option token_add[] = {
 	{"expires", "DURATION", "good for so long (for ever)", false},
 	END,
 };
+static const struct option policies_set[] = {
+	{"source", "TEXT", "where this is said; dated today", false},
+	{"sharing", "yes|no", "may owners let other people's jobs run on their accounts there?", false},
+	{"notice", "TEXT", "the term that whoever adds an account is shown", false},
+	{"session", "DURATION", "the provider ends a session then; none = it does not", false},
+	{"session-margin", "DURATION", "and we, so much sooner", false},
+	{"week", "DURATION", "of an account, where its provider does not say; none = any number", false},
+	{"week-margin", "DURATION", "of a week, that is never used", false},
+	{"concurrent", "N", "sessions at once; none = any number", false},
+	{"min-session", "DURATION", "a shorter session is not worth its start", false},
+	{"idle", "DURATION", "the provider ends an idle session then; none = it does not", false},
+	END,
+};
 static const struct option autoscale_show[] = {
 	{"owner", "ID", "of this person, for admins (one's own)", false},
 	END,
@@ -250,6 +263,7 @@ const struct command commands[] = {
 	{"openapi", "", 0, 0, NEEDS_SERVER | NO_TOKEN, "Prints the OpenAPI document of the server", NULL, cmd_openapi},
 	{"plan", "", 0, 0, NEEDS_SERVER, "Says what the scaling policy would start and stop now, and why", plan, cmd_plan},
 	{"policies", "[PROVIDER]", 0, 1, NEEDS_SERVER, "Shows what providers allow, and their accelerators", NULL, cmd_policies},
+	{"policies set", "PROVIDER [cpu|gpu|tpu]", 1, 2, NEEDS_SERVER, "Changes a provider's terms, or the limits of one resource", policies_set, cmd_policies_set},
 	{"quota", "", 0, 0, NEEDS_SERVER, "Shows what each account has left", NULL, cmd_quota},
 	{"replay", "[ROUND…]", 0, -1, NEEDS_SERVER, "Decides kept rounds of scaling again, here, as they were or under another policy", replay, cmd_replay},
 	{"secrets list", "", 0, 0, NEEDS_SERVER, "Lists your secrets, without their values", NULL, cmd_secrets_list},

@@ -2,11 +2,12 @@
 #include "domain/policy.h"
 
 #include <stdio.h>
+#include <string.h>
 
-enum err policy_list(struct db *db, struct json *list, struct error *e)
+enum err policy_list(struct db *db, const char *provider, struct json *list, struct error *e)
 {
 	cleanup_rows struct rows rows = {0};
-	enum err err = db_run(db, STMT_POLICY_LIST, NO_ARGS, &rows, e);
+	enum err err = db_run(db, STMT_POLICY_LIST, ARGS(arg_cstr(provider)), &rows, e);
 
 	for (int i = 0; !err && i < rows_count(&rows); i++) {
 		struct json *j = json_object();
@@ -24,6 +25,54 @@ enum err policy_list(struct db *db, struct json *list, struct error *e)
 	}
 	return err;
 }
+
+/* ---- what an administrator changes -------------------------------------------- */
+
+/* What the database refuses, at the member that was to be changed: the limit, unless it was what stands against it. */
+static const struct {
+	const char *constraint, *limit, *other, *limit_fault, *other_fault;
+} kept[] = {
+	{"provider_limit_session_margin", "sessionSeconds", "sessionMarginSeconds", "must be more than its margin, sessionMarginSeconds",
+	 "must be less than sessionSeconds: nothing would be left of a session"},
+	{"provider_limit_week_margin", "weekSeconds", "weekMarginSeconds", "must not be less than its margin, weekMarginSeconds",
+	 "must not be more than weekSeconds"},
+	{"provider_limit_min_session", "sessionSeconds", "minSessionSeconds", "less its margin must not be less than minSessionSeconds",
+	 "must not be more than sessionSeconds less sessionMarginSeconds: no session could be so long"},
+};
+
+static enum err refused(const struct db *db, const struct json *wanted, enum err err, struct error *e)
+{
+	for (size_t i = 0; err == ERR_INVALID && i < ARRAY_LEN(kept); i++) {
+		bool other = json_has(wanted, kept[i].other);
+
+		if (!strcmp(db_constraint(db), kept[i].constraint))
+			return error_field(e, ERR_INVALID, other ? kept[i].other : kept[i].limit, "%s", other ? kept[i].other_fault : kept[i].limit_fault);
+	}
+	return err;
+}
+
+enum err policy_change(struct db *db, struct arena *a, const struct principal *p, const struct policy_wanted *w, struct json *changed, struct error *e)
+{
+	cleanup_rows struct rows rows = {0};
+	const char *wanted = json_text(w->values, a), *source = json_cstr(w->values, "source");
+	enum err err;
+
+	if (!wanted || !source)
+		return error_set(e, ERR_INTERNAL, "out of memory");
+	err = w->resource
+		? db_run(db, STMT_POLICY_SET_LIMIT,
+			 ARGS(arg_i64(p->user_id), arg_cstr(w->provider), arg_cstr(w->resource), arg_cstr(wanted), arg_cstr(source)), &rows, e)
+		: db_run(db, STMT_POLICY_SET_TERMS, ARGS(arg_i64(p->user_id), arg_cstr(w->provider), arg_cstr(wanted), arg_cstr(source)), &rows, e);
+	if (err)
+		return refused(db, w->values, err, e);
+	if (!rows_count(&rows))
+		return error_set(e, ERR_NOT_FOUND, w->resource ? "This provider has no limit of this kind." : "This server knows no provider of this name.");
+	json_put_raw(changed, "was", row_str(&rows, 0, "was"));
+	json_put_raw(changed, "became", row_str(&rows, 0, "became"));
+	return OK;
+}
+
+/* ---- what a worker may be ------------------------------------------------------- */
 
 /* A provider without a list takes any name. */
 static enum err check_accelerator(const struct rows *r, struct error *e)

@@ -79,6 +79,11 @@ const struct route routes[] = {
 	 .summary = "Ask its provider whether its credentials are good."},
 	{API(GET, "/api/gpu/policies", "policies.list"), AUTH_ANY, PERM_READ, NOTHING, policies_list,
 	 .summary = "What each provider allows and has: terms, limits, accelerators."},
+	{API(PATCH, "/api/gpu/policies/:provider", "policies.change"), AUTH_ANY, PERM_ADMIN, JSON(KiB(16)), policies_change,
+	 .body = policy_change_body, .summary = "Change a provider's terms; dated today, and what was before is kept."},
+	{API(PATCH, "/api/gpu/policies/:provider/limits/:resource", "policies.changeLimit"), AUTH_ANY, PERM_ADMIN, JSON(KiB(16)),
+	 policies_change_limit, .body = policy_limit_body,
+	 .summary = "Change the limits of one resource; for starts from now on, and for the week of what runs."},
 
 	/* ---- secrets of one's own ---- */
 	{API(GET, "/api/gpu/secrets", "secrets.list"), AUTH_ANY, PERM_MANAGE, NOTHING, secrets_list,

@@ -156,3 +156,24 @@ def test_no_output_name_leads_elsewhere(gp, left, tmp_path, name):
 def test_no_session_left_anything(gp, server):
     server.on("GET", NOTEBOOKS + "/7/sessions", {"sessions": [{"id": "12", "outputs": 0}]})
     assert "left anything" in gp("notebooks", "outputs", "7", code=3).err
+
+
+def test_policies_are_changed_by_resource_or_as_a_whole(gp, server):
+    path = "/api/gpu/policies/kaggle"
+    kaggle = {"provider": "kaggle", "notice": "One account a person.", "source": "a letter", "asOf": "2026-11-24", "accelerators": [],
+              "limits": [{"resource": "gpu", "sessionSeconds": 43200, "sessionMarginSeconds": 3600, "weekSeconds": 72000, "weekMarginSeconds": 900,
+                          "concurrent": None, "source": "a letter", "asOf": "2026-11-24"}]}
+    server.on("PATCH", path + "/limits/gpu", kaggle)
+    server.on("PATCH", path, kaggle)
+    out = gp("policies", "set", "kaggle", "gpu", "--week", "20h", "--week-margin", "15m", "--concurrent", "none", "--source", "a letter").out
+    assert server.last("PATCH", path + "/limits/gpu")["json"] == {"weekSeconds": 72000, "weekMarginSeconds": 900, "concurrent": None, "source": "a letter"}
+    assert "One account a person." in out and "20.0 h" in out
+    gp("policies", "set", "kaggle", "--sharing", "yes", "--notice", "Ask first.", "--source", "a contract")
+    assert server.last("PATCH", path)["json"] == {"sharingAllowed": True, "notice": "Ask first.", "source": "a contract"}
+    sent = len(server.seen)
+    for wrong in (("gpu", "--week", "20h"), ("gpu", "--week", "soon", "--source", "x"), ("--week", "20h", "--source", "x"), ("gpu", "--sharing", "no", "--source", "x"),
+                  ("--sharing", "perhaps", "--source", "x"), ("gpu", "--week-margin", "none", "--source", "x"), ("gpu", "--concurrent", "0", "--source", "x")):
+        gp("policies", "set", "kaggle", *wrong, code=2)
+    assert len(server.seen) == sent
+    server.on("PATCH", path + "/limits/gpu", problem(400, "Bad Request", "", [{"field": "weekMarginSeconds", "message": "must not be more than weekSeconds"}]))
+    assert "weekMarginSeconds: must not be more" in gp("policies", "set", "kaggle", "gpu", "--week-margin", "90h", "--source", "x", code=2).err
