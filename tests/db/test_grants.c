@@ -49,6 +49,17 @@ static const struct refusal {
 	{"web", "select data from job_log"},
 	{"web", "select partition_drop(0, 0)"},
 	{"web", "create table gpupool.x()"},
+	/* Who faces the network neither gives hours nor takes them back. */
+	{"web", "update quota set used_seconds = 0"},
+	{"web", "insert into quota(account_id, resource, resets_at, limit_seconds, margin_seconds) values (1, 'gpu', now(), 1, 1)"},
+	{"web", "delete from reservation"},
+	{"web", "select quota_settle(1)"},
+	{"web", "select quota_tell(1, 'gpu', 1, now(), 0, 0)"},
+	{"web", "update provider_limit set concurrent = 1000"},
+	{"events", "select * from quota"},
+	{"events", "update reservation set settled_at = now(), used_seconds = 0"},
+	{"local", "select quota_settle(1)"},
+	{"provisioner", "update provider_limit set concurrent = 1000"},
 	/* What happened stays. */
 	{"web", "delete from audit"},
 	{"web", "update audit set action = 'x'"},
