@@ -230,8 +230,6 @@ enum err quota_tell(struct db *db, int64_t account, const struct quota_told *ite
 	if (!err)
 		err = tx_run(db, tell, &all, e);
 	*cut = err ? 0 : all.cut;
-	if (*cut)
-		log_warn("quota.cut", "account=%lld sessions=%d", (long long)account, *cut);
 	return err;
 }
 
