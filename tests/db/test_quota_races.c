@@ -175,8 +175,7 @@ static const char *const impossible[] = {
 	"insert into reservation(session_id, account_id, resource, slot, resets_at, granted_seconds) select 1, account_id, resource, 0, resets_at, 1 from quota",
 	"insert into reservation(session_id, account_id, resource, slot, resets_at, granted_seconds) select 1, account_id, resource, 1, resets_at, -1 from quota",
 	"insert into reservation(session_id, account_id, resource, slot, resets_at) select 1, account_id, resource, 1, resets_at from quota",
-	"insert into reservation(session_id, account_id, resource, slot, resets_at, granted_seconds, counted_seconds) "
-	"select 1, account_id, resource, 1, resets_at, 1, 2 from quota",
+	"insert into reservation(session_id, account_id, resource, slot, resets_at, granted_seconds, counted_seconds) values (1, 1, 'gpu', 1, now(), 1, 2)",
 };
 
 START_TEST(test_impossible_rows)
