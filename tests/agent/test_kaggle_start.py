@@ -31,7 +31,8 @@ def run(tmp_path):
         tool.write_text("#!/bin/sh\n%s\n" % nvidia)
         tool.chmod(0o755)
         (tmp_path / "tmp").mkdir(exist_ok=True)
-        env = dict(os.environ, PATH="%s:%s" % (tmp_path / "bin", os.environ["PATH"]), TMPDIR=str(tmp_path / "tmp"))
+        env = {k: v for k, v in os.environ.items() if not k.startswith("GPUPOOL_")}  # a notebook has none of ours
+        env.update(PATH="%s:%s" % (tmp_path / "bin", env["PATH"]), TMPDIR=str(tmp_path / "tmp"))
         process = subprocess.Popen([PYTHON, str(tmp_path / "script.py")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                    stdin=subprocess.DEVNULL, env=env, cwd=str(tmp_path), text=True)
         started.append(process)
