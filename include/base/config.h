@@ -42,6 +42,8 @@ struct config {
 	/* jobs and workers */
 	int64_t heartbeat_seconds;
 	int64_t lease_inference_seconds, lease_script_seconds, lease_training_seconds;
+	int64_t place_own, place_time, place_expiry, place_load; /* weights of placement's preferences */
+	int64_t deadline_notice_seconds; /* a session drains so long before its deadline */
 	int64_t grace_seconds;     /* added before anything is reaped */
 	int64_t retention_days;    /* finished jobs, logs, events */
 	int64_t max_log;           /* bytes an attempt */

@@ -28,6 +28,7 @@ struct lane {
 	int gpus;
 	int endpoint; /* 0 = none */
 	int priority; /* 0…9, 9 first */
+	int estimate; /* seconds, of the steps of domain/estimate.h; 0 = not known */
 };
 
 /* A name that a worker may have got: letters, digits, "._-", at most 64. */

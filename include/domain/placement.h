@@ -8,9 +8,13 @@
  * before preference: first who may run on whose account, then what fits.
  *
  * Order among lanes: priority, raised by one class for each PLACE_AGEING_S of
- * waiting; then start-time fair queueing among owners: the owner whose last
- * finish tag is smallest goes first, and each job given moves the tag by its
- * estimate divided by the owner's weight; then the longest wait.
+ * waiting, at last above every fresh job, so that none waits for ever; then the
+ * owner who has used the least, in GPU-seconds by the ledger (which fades) and
+ * over the owner's weight; then the longest wait.  What is given counts at once.
+ *
+ * Among the workers that may take a job, each preference gives a value of 0 to
+ * 1, times its weight; the highest sum wins.  A short job goes into the tail of
+ * a session where it just fits; one of unknown length where most time is left.
  */
 #ifndef DOMAIN_PLACEMENT_H
 #define DOMAIN_PLACEMENT_H
@@ -23,19 +27,22 @@
 
 enum {
 	PLACE_AGEING_S = 600,  /* of waiting raise a lane by one class */
-	PLACE_CLASS_MOST = 9,
+	PLACE_CLASS_MOST = 10, /* no fresh job has it */
 	PLACE_TIME_LEFT_S = 30, /* a session with less left gets nothing */
+	PLACE_RESUME_S = 600,   /* what a job that goes on elsewhere is worth starting for */
 };
 
 struct place_lane {
 	int64_t id, owner_id;
 	const char *accelerator; /* "T4,A100" | "gpu" | "cpu" | "" = any */
-	int gpus;
+	int gpus;          /* 1 at least */
 	int priority;      /* 0…9, 9 first */
 	int64_t depth;     /* jobs that wait */
 	double waited_s;   /* of the oldest */
-	double estimate_s; /* declared for a job: a session must have that much left; 0 = unknown */
-	double cost_s;     /* what a job is taken for in fair shares; 0 = usual */
+	double estimate_s; /* of a job: a session must have that much left; 0 = unknown */
+	bool resumes;      /* it may go on in another session: PLACE_RESUME_S are enough */
+	double cost_s;     /* what a job of unknown length is taken for in fair shares; 0 = usual */
+	double used_s;     /* GPU-seconds of the owner so far; the same in all lanes of an owner */
 	double weight;     /* of the owner's share; 0 = 1 */
 };
 
@@ -46,6 +53,7 @@ struct place_worker {
 	const char *got;    /* comma list of what a job's accelerator may match */
 	int free;           /* GPUs, or slots of a worker without */
 	double seconds_left; /* INFINITY = no deadline */
+	double hours_end_s;  /* until the account's hours of the week expire; 0 = they do not */
 	enum place_sharing sharing; /* already NONE where the provider's policy forbids it */
 	const int64_t *shared_with;
 	size_t shared_count;
@@ -63,28 +71,26 @@ struct place_pick {
 	enum place_why why;
 };
 
-/* Finish tags of owners, kept from one call to the next. */
-struct place_tag {
-	int64_t owner_id;
-	double finish;
-};
-struct place_fairness {
-	double now; /* the pool's virtual time */
-	struct place_tag *tags;
-	size_t count, cap;
+/* Of the preferences among workers: the lane's own owner's account, the time left, hours that expire first, least load. */
+struct place_weights {
+	double own, time, expiry, load;
 };
 
+/* Seconds that a session must have left. */
+double place_needs(const struct place_lane *l);
+/* Seconds that one job counts in fair shares when it is given. */
+double place_cost(const struct place_lane *l);
 enum place_fit place_fits(const struct place_lane *l, const struct place_worker *w);
 /* Whether one of `accelerator`'s names is among `got`. */
 bool place_matches(const char *accelerator, const char *got);
 
 /*
  * Fills at most cap picks; the sum of n for a worker never passes its free
- * slots, for a lane its depth.  Works in the arena.
+ * slots, for a lane its depth.  Adds to used_s of all lanes what their owners
+ * were given.  Works in the arena.
  */
-size_t place_choose(struct place_fairness *f, const struct place_lane *lanes, size_t lane_count,
+size_t place_choose(const struct place_weights *weights, struct place_lane *lanes, size_t lane_count,
 		    const struct place_worker *workers, size_t worker_count, struct place_pick *ret, size_t cap, struct arena *a);
-void place_fairness_free(struct place_fairness *f);
 
 const char *place_fit_name(enum place_fit f);
 const char *place_why_name(enum place_why w);

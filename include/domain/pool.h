@@ -52,7 +52,9 @@ void pool_free(struct pool *p);
 #define cleanup_pool __attribute__((cleanup(pool_free)))
 
 /* The worker that would take such a job now, whose slots it then fills in this look; 0 = none. */
-int64_t pool_take(struct pool *p, const struct lane *l, int64_t estimated_seconds);
-enum wait pool_why(const struct pool *p, const struct lane *l, int64_t estimated_seconds);
+int64_t pool_take(struct pool *p, const struct lane *l);
+enum wait pool_why(const struct pool *p, const struct lane *l);
+/* Why as a sentence, and what would change it; NULL where the reason says all. */
+const char *pool_explain(const struct pool *p, const struct lane *l, enum wait why, struct arena *a);
 
 #endif

@@ -46,6 +46,7 @@ struct peer {
 	int64_t session_id, worker_id, owner_id;
 	int64_t seen;
 	int64_t deadline; /* loop time; INT64_MAX = none */
+	double hours_end_s; /* as struct place_worker has it */
 	char *got;
 	int64_t *shared_with;
 	size_t shared_count;

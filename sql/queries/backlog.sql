@@ -19,7 +19,7 @@ from later y;
 -- name: backlog_lanes idempotent
 -- The lanes that hold waiting jobs, the fullest first; at most $3.
 with d as materialized (select lane, sum(n) as n from lane_delta group by lane)
-select l.owner_id, l.type, l.accelerator, l.gpus, l.endpoint, l.priority, (l.ready + coalesce(d.n, 0))::bigint as n
+select l.owner_id, l.type, l.accelerator, l.gpus, l.endpoint, l.priority, l.estimate, (l.ready + coalesce(d.n, 0))::bigint as n
 from lane l left join d on d.lane = l.id
 where (l.owner_id = $1::int or $2::boolean) and l.ready + coalesce(d.n, 0) > 0
 order by n desc limit $3::int;

@@ -5,28 +5,30 @@
 -- once, also in a plan that was made while the day's partition was empty.
 
 -- name: lane_ensure
--- Lanes for $1 [{"k","owner","type","acc","gpus","endpoint","prio"},…]; a person has at most $2.
+-- Lanes for $1 [{"k","owner","type","acc","gpus","endpoint","prio","est"},…]; a person has at most $2.
 -- Made in one order, so that two batches do not deadlock.  A lane that another made meanwhile is
 -- not seen: ask again.  Columns k, id.
 with want as materialized (
   select * from jsonb_to_recordset($1::jsonb)
-    t(k int, owner int, type smallint, acc text, gpus smallint, endpoint int, prio smallint)),
+    t(k int, owner int, type smallint, acc text, gpus smallint, endpoint int, prio smallint, est int)),
 old as (
   select w.k, l.id from want w cross join lateral (
     select id from lane l where l.owner_id = w.owner and l.type = w.type and l.accelerator = w.acc
-      and l.gpus = w.gpus and l.endpoint = w.endpoint and l.priority = w.prio offset 0) l),
+      and l.gpus = w.gpus and l.endpoint = w.endpoint and l.priority = w.prio
+      and l.estimate = w.est offset 0) l),
 made as (
-  insert into lane(owner_id, type, accelerator, gpus, endpoint, priority)
-  select distinct w.owner, w.type, w.acc, w.gpus, w.endpoint, w.prio from want w
+  insert into lane(owner_id, type, accelerator, gpus, endpoint, priority, estimate)
+  select distinct w.owner, w.type, w.acc, w.gpus, w.endpoint, w.prio, w.est from want w
   where w.k not in (select k from old)
     and (select count(*) from lane l where l.owner_id = w.owner) < $2::int
-  order by w.owner, w.type, w.acc, w.gpus, w.endpoint, w.prio
+  order by w.owner, w.type, w.acc, w.gpus, w.endpoint, w.prio, w.est
   on conflict do nothing
   returning *)
 select k, id from old
 union all
 select w.k, m.id from made m join want w
-  on (w.owner, w.type, w.acc, w.gpus, w.endpoint, w.prio) = (m.owner_id, m.type, m.accelerator, m.gpus, m.endpoint, m.priority);
+  on (w.owner, w.type, w.acc, w.gpus, w.endpoint, w.prio, w.est)
+    = (m.owner_id, m.type, m.accelerator, m.gpus, m.endpoint, m.priority, m.estimate);
 
 -- name: job_submit
 -- All of $1 [{"l" lane,"n" name,"g" tags,"p" payload,"r" retry on,"m" most attempts,"t" timeout,

@@ -60,11 +60,13 @@ with q as (
 s as materialized (
   select q.i, q.holding, s.*
   from q cross join lateral (
-    select id, worker_id, owner_id, account_id, state, protocol, got, gpu_memory, slots, deadline
+    select id, worker_id, owner_id, account_id, state, protocol, got, gpu_memory, slots, deadline, resource
     from session where token_hash = decode(q.hash, 'hex') offset 0) s)
 select s.i, s.id session_id, s.worker_id, s.owner_id, s.state, w.desired, s.protocol, array_to_string(s.got, ',') got, s.gpu_memory,
   s.slots, extract(epoch from s.deadline - now())::float8 seconds_left,
   case when p.sharing_allowed then a.sharing else 'none' end sharing, array_to_string(a.shared_with, ',') shared_with,
+  extract(epoch from (select min(q.resets_at) from quota q where q.account_id = s.account_id and q.resource = s.resource
+    and q.resets_at > now()) - now())::float8 hours_end,
   (select coalesce(sum(l.gpus), 0) from job_lease l where l.session_id = s.id)
     + (select coalesce(sum(e.gpus), 0) from job_ending e where e.session_id = s.id) busy,
   (select string_agg(e.id || ' ' || e.lease, ',') from job_ending e where e.session_id = s.id) cancels,
@@ -100,20 +102,33 @@ where s.state <> 'running' or w.desired <> 'running' or s.protocol < $3::int
   or (t.free < s.slots and t.free < s.slots - (select coalesce(sum(l.gpus), 0) from job_lease l where l.session_id = t.id));
 
 -- name: lane_look
--- Lanes that are not empty, by what is folded and what is not yet; oldest is the floor of a claim.
-with n as (
+-- Lanes that are not empty, by what is folded and what is not yet; oldest is the floor of a claim.  used: what
+-- the owner has had, less what has faded, and what runs now, for at least as long as it is taken to run.
+with runs as materialized (
+  select owner_id, lane, sum(gpus) gpus, sum(gpus * extract(epoch from now() - started)) seconds from job_lease group by owner_id, lane),
+used as materialized (
+  select jsonb_object_agg(owner_id, seconds) o from (
+    select owner_id, sum(seconds) seconds from (
+      select owner_id, usage_left(seconds, at) seconds from owner_usage
+      union all select owner_id, seconds from usage_delta
+      union all select r.owner_id, greatest(r.seconds::float8, r.gpus * l.takes) from runs r cross join lateral (
+        select case when estimate > 0 then estimate else (array[60, 1800, 5])[type + 1] end takes from lane where id = r.lane offset 0) l) t
+    group by owner_id) t),
+n as (
   select lane, sum(n) n
   from (select id lane, ready n from lane where ready > 0 union all select lane, n from lane_delta) t
   group by lane having sum(n) > 0)
 select l.id, l.type, l.accelerator, l.gpus, l.endpoint, l.owner_id, l.priority, n.n depth, o.id oldest,
-  greatest(0, extract(epoch from now() - id_time(o.id)))::float8 waited, u.weight
+  greatest(0, extract(epoch from now() - id_time(o.id)))::float8 waited, u.weight, l.estimate,
+  coalesce(((select o from used) ->> l.owner_id::text)::float8, 0) used
 from n
 cross join lateral (select * from lane where id = n.lane offset 0) l
 cross join lateral (select id from job_ready r where r.lane = n.lane order by r.id limit 1) o
 cross join lateral (select weight from users where id = l.owner_id offset 0) u;
 
 -- name: lane_fold
--- Adds up the deltas of lanes and workers; one process at a time.
+-- Adds up the deltas of lanes, workers, run times and owners' use; one process at a time.  A kind keeps its last 32 runs;
+-- of more than 2,000 results at once, the rest is not learnt from.
 with lock as materialized (
   select pg_try_advisory_xact_lock(hashtext('gpupool.fold')) ok),
 d as (
@@ -129,7 +144,29 @@ w as (
   insert into worker_tally(worker_id, succeeded, failed)
   select worker_id, sum(succeeded), sum(failed) from wd group by worker_id order by worker_id
   on conflict (worker_id) do update set succeeded = worker_tally.succeeded + excluded.succeeded,
-    failed = worker_tally.failed + excluded.failed)
+    failed = worker_tally.failed + excluded.failed),
+rd as (
+  delete from run_delta where (select ok from lock) returning id, owner_id, lane, session_id, seconds),
+ran as (
+  select d.owner_id, l.type, j.name, array_to_string(s.got[1:2], ',') model,
+    array_agg(least(31536000, greatest(1, round(d.seconds)))::int order by d.id) seconds
+  from (select * from rd limit 2000) d
+  cross join lateral (select name from job where id = d.id and owner_id = d.owner_id offset 0) j
+  cross join lateral (select type from lane where id = d.lane offset 0) l
+  cross join lateral (select got from session where id = d.session_id offset 0) s
+  where j.name is not null and cardinality(s.got) > 0
+  group by 1, 2, 3, 4),
+rt as (
+  insert into run_time(owner_id, type, name, model, seconds)
+  select owner_id, type, name, model, seconds[greatest(1, cardinality(seconds) - 31):] from ran order by 1, 2, 3, 4
+  on conflict (owner_id, type, name, model) do update set seen = now(), seconds = (run_time.seconds || excluded.seconds)[
+    greatest(1, cardinality(run_time.seconds) + cardinality(excluded.seconds) - 31):]),
+ud as (
+  delete from usage_delta where (select ok from lock) returning owner_id, seconds),
+us as (
+  insert into owner_usage(owner_id, seconds)
+  select owner_id, sum(seconds) from ud group by owner_id order by owner_id
+  on conflict (owner_id) do update set seconds = usage_left(owner_usage.seconds, owner_usage.at) + excluded.seconds, at = now())
 select ok from lock;
 
 -- name: lease_claim
@@ -275,6 +312,9 @@ wd as (
   insert into worker_delta(worker_id, succeeded, failed)
   select worker_id, count(*) filter (where reported_state = 2), count(*) filter (where reported_state in (3, 4))
   from ok where reported_state in (2, 3, 4) and not again group by worker_id),
+rd as (
+  insert into run_delta(id, owner_id, lane, session_id, seconds)
+  select id, owner_id, lane, session_id, extract(epoch from now() - started) from ok where reported_state = 2),
 ending as (
   delete from job_ending where ctid = any (array(
     select e.tid from r cross join lateral (

@@ -123,20 +123,50 @@ counted as (
   insert into lane_delta(lane, n) select lane, count(*) from back group by lane)
 select count(*) as n from back;
 
+-- name: session_notice
+-- Sessions take no more jobs $1 seconds before their deadline, or a tenth of their length where that is less; what
+-- runs may end, or is released at the deadline.
+with late as (
+  select s.id, s.worker_id, s.owner_id, s.deadline from session s
+  where s.state = 'running' and s.registered_at is not null and s.deadline > now()
+    and s.deadline < now() + make_interval(secs => least($1::float8, coalesce(s.limit_seconds, 0) / 10.0))
+  limit 100 for update skip locked),
+up as (
+  update session set state = 'draining' where id = any(array(select id from late))),
+moved as (
+  update worker w set state = 'draining', reason_code = 'deadline', version = version + 1, updated_at = now(),
+    reason = 'Its session ends in ' || ceil(extract(epoch from l.deadline - now())) || ' seconds: it takes no more jobs.'
+  from late l
+  where w.id = l.worker_id and w.session_id = l.id and w.state in ('healthy', 'unhealthy') and w.desired = 'running'
+  returning w.id, w.owner_id, w.reason),
+e as (
+  insert into event(owner_id, topic, what, subjects, data)
+  select owner_id, 'worker', 'draining', array_agg(id::bigint), jsonb_build_object('reasonCode', 'deadline') from moved group by owner_id),
+d as (
+  insert into decision(kind, subject, reason, inputs)
+  select 'stop', 'worker ' || worker_id, 'Its session reaches its deadline.', jsonb_build_object('sessionId', id::text, 'deadline', deadline) from late)
+select id, worker_id from late;
+
 -- name: worker_idle_stop
--- Workers that have held no job for as long as their owner allows.
+-- Workers that have held no job for as long as their owner allows; or nearly as long as their provider lets a
+-- session idle, which then ends by a stop of ours and not by its hand.
 with idle as (
-  select w.id from worker w
+  select w.id, case when w.idle_stop_seconds <= coalesce(p.seconds, 2147483647) then 'It had no job for ' || w.idle_stop_seconds || ' seconds.'
+      else 'It had no job for ' || p.seconds || ' seconds, and its provider ends a session after ' || p.most || ' idle ones.' end as reason
+  from worker w
   join session s on s.id = w.session_id
   join session_live l on l.session_id = s.id
+  left join lateral (
+    select x.idle_seconds as most, x.idle_seconds * 9 / 10 as seconds from provider_limit x
+    where x.provider = s.provider and x.resource = s.resource and x.idle_seconds is not null) p on true
   where w.desired = 'running' and w.state = 'healthy' and s.state = 'running'
-    and l.busy_at < now() - make_interval(secs => w.idle_stop_seconds)
+    and l.busy_at < now() - make_interval(secs => least(w.idle_stop_seconds, p.seconds))
     and not exists (select from job_lease j where j.session_id = s.id)
     and not exists (select from job_ending j where j.session_id = s.id)
   limit 100 for update of w skip locked),
 moved as (
-  update worker set desired = 'stopped', generation = generation + 1, version = version + 1, updated_at = now(),
-    reason_code = 'idle', reason = 'It had no job for ' || idle_stop_seconds || ' seconds.'
+  update worker w set desired = 'stopped', generation = generation + 1, version = version + 1, updated_at = now(),
+    reason_code = 'idle', reason = (select reason from idle i where i.id = w.id)
   where id = any(array(select id from idle))
   returning id, owner_id, state, provider, reason),
 e as (

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "domain/estimate.h"
 #include "domain/quota.h"
 #include "domain/session.h"
 
@@ -158,6 +159,19 @@ static void stop_idle(struct reaper *r)
 	r->stopped |= rows_count(&rows) > 0;
 }
 
+/* Their agents see it at their next call. */
+static void give_notice(struct reaper *r)
+{
+	cleanup_rows struct rows rows = {0};
+
+	if (db_run(r->db, STMT_SESSION_NOTICE, ARGS(arg_double((double)r->config->deadline_notice_seconds)), &rows, NULL))
+		return;
+	for (int i = 0; i < rows_count(&rows); i++)
+		log_info("session.notice", "session=%lld worker=%lld", (long long)row_i64(&rows, i, "id"),
+			 (long long)row_i64(&rows, i, "worker_id"));
+	r->changed |= rows_count(&rows) > 0;
+}
+
 /* One partition and one batch of each a round, so that no lock is held long. */
 static void housekeep(struct reaper *r)
 {
@@ -175,6 +189,7 @@ static void housekeep(struct reaper *r)
 	(void)!db_run(r->db, STMT_LOGIN_EXPIRE, ARGS(arg_i64(BATCH)), NULL, NULL);
 	(void)!db_run(r->db, STMT_OPERATION_EXPIRE, ARGS(arg_i64(BATCH), arg_i64(days)), NULL, NULL);
 	(void)!db_run(r->db, STMT_SESSION_LIVE_EXPIRE, ARGS(arg_i64(BATCH)), NULL, NULL);
+	(void)!db_run(r->db, STMT_RUN_TIME_EXPIRE, ARGS(arg_i64(BATCH), arg_i64(days), arg_i64(ESTIMATE_KINDS)), NULL, NULL);
 	if (!quota_settle_due(r->db, ACCOUNTS, &accounts, NULL))
 		more |= accounts == ACCOUNTS;
 	r->housekeeping_ms = clock_ms() + (more ? ROUND_MS : HOUSEKEEPING_MS);
@@ -192,6 +207,7 @@ void reap_turn(struct reaper *r)
 	late_counts = clock_ms() >= r->hold_until_ms;
 	promote(r);
 	stop_idle(r);
+	give_notice(r);
 	mark_unhealthy(r);
 	end_overdue(r, late_counts);
 	reap_leases(r, !late_counts);

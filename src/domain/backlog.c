@@ -32,6 +32,7 @@ static struct lane lane_of(const struct rows *rows, int i)
 		.gpus = (int)row_i64(rows, i, "gpus"),
 		.endpoint = (int)row_i64(rows, i, "endpoint"),
 		.priority = (int)row_i64(rows, i, "priority"),
+		.estimate = (int)row_i64(rows, i, "estimate"),
 	};
 
 	snprintf(l.accelerator, sizeof(l.accelerator), "%s", row_cstr(rows, i, "accelerator"));
@@ -82,7 +83,7 @@ enum err backlog_reasons(struct db *db, struct arena *a, const struct principal 
 	for (int i = 0; i < rows_count(&lanes); i++) {
 		struct lane l = lane_of(&lanes, i);
 
-		add(counts, pool_why(&pool, &l, 0), row_i64(&lanes, i, "n"));
+		add(counts, pool_why(&pool, &l), row_i64(&lanes, i, "n"));
 	}
 	list_by_count(counts, list);
 	return OK;

@@ -88,8 +88,8 @@ enum err job_submit(struct db *db, struct arena *a, const struct principal *p, c
 		ret[i] = (struct job_placed){.id = row_i64(&rows, i, "id"), .wait = WAIT_RUN_AFTER};
 		if (row_bool(&rows, i, "later"))
 			continue;
-		ret[i].worker_id = pool_take(&pool, &s->lane, s->estimated_seconds);
-		ret[i].wait = pool_why(&pool, &s->lane, s->estimated_seconds);
+		ret[i].worker_id = pool_take(&pool, &s->lane);
+		ret[i].wait = pool_why(&pool, &s->lane);
 	}
 	return OK;
 }

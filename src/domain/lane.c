@@ -80,13 +80,13 @@ bool accelerator_list(const struct str *names, int n, char ret[LANE_ACCELERATOR_
 static bool same(const struct lane *a, const struct lane *b)
 {
 	return a->owner == b->owner && a->type == b->type && a->gpus == b->gpus && a->endpoint == b->endpoint &&
-	       a->priority == b->priority && !strcmp(a->accelerator, b->accelerator);
+	       a->priority == b->priority && a->estimate == b->estimate && !strcmp(a->accelerator, b->accelerator);
 }
 
 static uint64_t hash(const struct lane *l)
 {
 	uint64_t h = 14695981039346656037u;
-	int64_t parts[] = {l->owner, l->type, l->gpus, l->endpoint, l->priority};
+	int64_t parts[] = {l->owner, l->type, l->gpus, l->endpoint, l->priority, l->estimate};
 	const unsigned char *p = (const unsigned char *)parts;
 
 	for (size_t i = 0; i < sizeof(parts); i++)
@@ -140,8 +140,8 @@ static enum err ask(struct db *db, const struct lane *lanes, int n, int32_t *ids
 
 		if (ids[i])
 			continue;
-		buf_addf(&doc, "%s{\"k\":%d,\"owner\":%lld,\"type\":%d,\"gpus\":%d,\"endpoint\":%d,\"prio\":%d,\"acc\":", sep, i,
-			 (long long)l->owner, (int)l->type, l->gpus, l->endpoint, l->priority);
+		buf_addf(&doc, "%s{\"k\":%d,\"owner\":%lld,\"type\":%d,\"gpus\":%d,\"endpoint\":%d,\"prio\":%d,\"est\":%d,\"acc\":",
+			 sep, i, (long long)l->owner, (int)l->type, l->gpus, l->endpoint, l->priority, l->estimate);
 		buf_add_json(&doc, str_of(l->accelerator));
 		buf_addc(&doc, '}');
 		sep = ",";
@@ -173,7 +173,7 @@ enum err lane_find(struct db *db, const struct lane *lanes, int n, int32_t *ids,
 		err = ask(db, lanes, n, ids, &missing, e);
 	if (!err && missing)
 		return error_set(e, ERR_INVALID,
-				 "You have too many different combinations of type, accelerator, GPUs and priority (%d at most).",
+				 "You have too many different combinations of type, accelerator, GPUs, length and priority (%d at most).",
 				 LANES_PER_OWNER);
 	return err;
 }

@@ -6,12 +6,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/error.h"
-
-enum {
-	TAGS_MOST = 4096, /* owners remembered; the rest starts at the pool's time */
-};
-
 /* What an unknown job is taken for, seconds. */
 static const double cost_usual = 60;
 
@@ -76,101 +70,103 @@ static bool may_use(const struct place_lane *l, const struct place_worker *w)
 	return false;
 }
 
+double place_needs(const struct place_lane *l)
+{
+	double need = l->resumes && l->estimate_s > PLACE_RESUME_S ? PLACE_RESUME_S : l->estimate_s;
+
+	return need > PLACE_TIME_LEFT_S ? need : PLACE_TIME_LEFT_S;
+}
+
 enum place_fit place_fits(const struct place_lane *l, const struct place_worker *w)
 {
 	if (!may_use(l, w))
 		return PLACE_NOT_SHARED;
 	if (!place_matches(l->accelerator, w->got))
 		return PLACE_ACCELERATOR;
-	if (w->seconds_left < PLACE_TIME_LEFT_S || w->seconds_left < l->estimate_s)
+	if (w->seconds_left < place_needs(l))
 		return PLACE_TIME;
 	if (l->gpus > w->free)
 		return w->free ? PLACE_TOO_BIG : PLACE_BUSY;
 	return PLACE_FITS;
 }
 
-/* ---- fairness ---- */
-
-static struct place_tag *find_tag(struct place_fairness *f, int64_t owner)
+double place_cost(const struct place_lane *l)
 {
-	for (size_t i = 0; i < f->count; i++)
-		if (f->tags[i].owner_id == owner)
-			return &f->tags[i];
-	return NULL;
+	return l->estimate_s > 0 ? l->estimate_s : l->cost_s > 0 ? l->cost_s : cost_usual;
 }
 
-/* Forgets owners whose tag the pool's time has passed: they start afresh anyway. */
-static void prune_tags(struct place_fairness *f)
-{
-	size_t kept = 0;
+/* ---- the snapshot, indexed ---- */
 
-	for (size_t i = 0; i < f->count; i++)
-		if (f->tags[i].finish > f->now)
-			f->tags[kept++] = f->tags[i];
-	f->count = kept;
-}
+/* Lists of names that occur, so that each pair is compared once. */
+struct names {
+	const char **texts;
+	size_t count;
+};
 
-static struct place_tag *add_tag(struct place_fairness *f, int64_t owner)
-{
-	if (f->count == TAGS_MOST)
-		prune_tags(f);
-	if (f->count == TAGS_MOST)
-		return &f->tags[0];
-	if (f->count == f->cap) {
-		f->cap = f->cap ? f->cap * 2 : 16;
-		f->tags = realloc(f->tags, f->cap * sizeof(*f->tags));
-		if (!f->tags)
-			error_no_memory();
-	}
-	f->tags[f->count] = (struct place_tag){.owner_id = owner, .finish = f->now};
-	return &f->tags[f->count++];
-}
-
-void place_fairness_free(struct place_fairness *f)
-{
-	free(f->tags);
-	*f = (struct place_fairness){0};
-}
-
-static double start_tag(struct place_fairness *f, int64_t owner)
-{
-	const struct place_tag *t = find_tag(f, owner);
-
-	return t && t->finish > f->now ? t->finish : f->now;
-}
-
-static void charge(struct place_fairness *f, const struct place_lane *l, int jobs)
-{
-	double start = start_tag(f, l->owner_id);
-	double seconds = l->estimate_s > 0 ? l->estimate_s : l->cost_s > 0 ? l->cost_s : cost_usual;
-	double cost = seconds * (l->gpus > 0 ? l->gpus : 1);
-	struct place_tag *t = find_tag(f, l->owner_id);
-
-	if (!t)
-		t = add_tag(f, l->owner_id);
-	/* The pool's time is the start of what was served last. */
-	f->now = start;
-	t->finish = start + jobs * cost / (l->weight > 0 ? l->weight : 1);
-}
-
-/* ---- choice ---- */
+struct owner {
+	int64_t id;
+	double used, weight;
+};
 
 struct candidate {
-	size_t lane;
+	size_t lane, owner, accelerator;
 	int64_t depth;
 	int class;
-	double start;
 };
 
 struct choice {
-	struct place_fairness *fair;
+	const struct place_weights *weights;
 	const struct place_lane *lanes;
 	const struct place_worker *workers;
-	size_t worker_count;
 	int *free;
+	size_t *got;            /* of each worker, in gots */
+	size_t *open;           /* workers that have something free */
+	size_t open_count;
+	int most_free;
+	struct names accelerators, gots;
+	bool *matches;          /* accelerator * gots.count + got */
+	struct owner *owners;
+	size_t owner_count;
 	struct candidate *candidates;
 	size_t count;
 };
+
+static size_t name_index(struct names *n, const char *text)
+{
+	/* What is asked last is often asked again. */
+	for (size_t i = n->count; i-- > 0;)
+		if (n->texts[i] == text || !strcmp(n->texts[i], text))
+			return i;
+	n->texts[n->count] = text;
+	return n->count++;
+}
+
+static int by_owner(const void *a, const void *b)
+{
+	const struct owner *x = a, *y = b;
+
+	return (x->id > y->id) - (x->id < y->id);
+}
+
+static size_t owner_index(const struct choice *c, int64_t id)
+{
+	const struct owner key = {.id = id};
+
+	return (size_t)((const struct owner *)bsearch(&key, c->owners, c->owner_count, sizeof(key), by_owner) - c->owners);
+}
+
+static void index_owners(struct choice *c, size_t lane_count)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < lane_count; i++)
+		c->owners[i] = (struct owner){c->lanes[i].owner_id, c->lanes[i].used_s, c->lanes[i].weight > 0 ? c->lanes[i].weight : 1};
+	qsort(c->owners, lane_count, sizeof(*c->owners), by_owner);
+	for (size_t i = 0; i < lane_count; i++)
+		if (!kept || c->owners[kept - 1].id != c->owners[i].id)
+			c->owners[kept++] = c->owners[i];
+	c->owner_count = kept;
+}
 
 static int class_of(const struct place_lane *l)
 {
@@ -179,89 +175,178 @@ static int class_of(const struct place_lane *l)
 	return class < PLACE_CLASS_MOST ? class : PLACE_CLASS_MOST;
 }
 
-static bool usable(const struct choice *c, const struct place_lane *l, size_t w)
+static void index_lanes(struct choice *c, size_t lane_count)
 {
-	struct place_worker now = c->workers[w];
+	index_owners(c, lane_count);
+	for (size_t i = 0; i < lane_count; i++) {
+		const struct place_lane *l = &c->lanes[i];
 
-	now.free = c->free[w];
-	return now.free > 0 && place_fits(l, &now) == PLACE_FITS;
+		if (l->depth > 0)
+			c->candidates[c->count++] = (struct candidate){
+				.lane = i,
+				.owner = owner_index(c, l->owner_id),
+				.accelerator = name_index(&c->accelerators, l->accelerator),
+				.depth = l->depth,
+				.class = class_of(l),
+			};
+	}
 }
 
-/* The least loaded worker that may take it, own before others'; -1 = none.  *others counts the rest. */
-static ptrdiff_t best_worker(const struct choice *c, const struct place_lane *l, int *others)
+static void index_workers(struct choice *c, size_t worker_count)
 {
+	for (size_t w = 0; w < worker_count; w++) {
+		c->free[w] = c->workers[w].free;
+		c->got[w] = name_index(&c->gots, c->workers[w].got);
+		if (c->free[w] > 0)
+			c->open[c->open_count++] = w;
+		if (c->free[w] > c->most_free)
+			c->most_free = c->free[w];
+	}
+}
+
+static bool index_all(struct choice *c, size_t lane_count, size_t worker_count, struct arena *a)
+{
+	size_t lanes = lane_count + 1, workers = worker_count + 1;
+
+	c->free = arena_array(a, workers, sizeof(*c->free));
+	c->got = arena_array(a, workers, sizeof(*c->got));
+	c->open = arena_array(a, workers, sizeof(*c->open));
+	c->gots.texts = arena_array(a, workers, sizeof(*c->gots.texts));
+	c->accelerators.texts = arena_array(a, lanes, sizeof(*c->accelerators.texts));
+	c->owners = arena_array(a, lanes, sizeof(*c->owners));
+	c->candidates = arena_array(a, lanes, sizeof(*c->candidates));
+	if (!c->free || !c->got || !c->open || !c->gots.texts || !c->accelerators.texts || !c->owners || !c->candidates)
+		return false;
+	index_lanes(c, lane_count);
+	index_workers(c, worker_count);
+	c->matches = arena_array(a, c->accelerators.count * c->gots.count + 1, sizeof(*c->matches));
+	if (!c->matches)
+		return false;
+	for (size_t i = 0; i < c->accelerators.count; i++)
+		for (size_t k = 0; k < c->gots.count; k++)
+			c->matches[i * c->gots.count + k] = place_matches(c->accelerators.texts[i], c->gots.texts[k]);
+	return true;
+}
+
+/* ---- a worker for a lane ---- */
+
+/* 0…1: a known job closes a gap at a session's end; an unknown one may be long. */
+static double time_value(const struct place_lane *l, double left)
+{
+	if (l->estimate_s > 0 && !l->resumes)
+		return isinf(left) ? 0 : place_needs(l) / left;
+	return isinf(left) ? 1 : left / (left + PLACE_RESUME_S);
+}
+
+static double value_of(const struct choice *c, const struct place_lane *l, size_t w)
+{
+	const struct place_worker *worker = &c->workers[w];
+	double day = 86400, value = 0;
+
+	value += c->weights->own * (l->owner_id == worker->owner_id);
+	value += c->weights->time * time_value(l, worker->seconds_left);
+	value += c->weights->expiry * (worker->hours_end_s > 0 ? day / (day + worker->hours_end_s) : 0);
+	return value + c->weights->load * c->free[w] / c->most_free;
+}
+
+static bool usable(const struct choice *c, const struct candidate *k, const struct place_lane *l, size_t w)
+{
+	return c->free[w] >= l->gpus && c->matches[k->accelerator * c->gots.count + c->got[w]] &&
+	       c->workers[w].seconds_left >= place_needs(l) && may_use(l, &c->workers[w]);
+}
+
+/* Of the workers that may take it that of the highest value, the first of equals; -1 = none.  *others counts the rest. */
+static ptrdiff_t best_worker(const struct choice *c, const struct candidate *k, int *others)
+{
+	const struct place_lane *l = &c->lanes[k->lane];
 	ptrdiff_t best = -1;
-	bool best_own = false;
+	double most = 0;
 
 	*others = -1;
-	for (size_t w = 0; w < c->worker_count; w++) {
-		bool own = c->workers[w].owner_id == l->owner_id;
+	for (size_t i = 0; i < c->open_count; i++) {
+		size_t w = c->open[i];
+		double value;
 
-		if (!usable(c, l, w))
+		if (!usable(c, k, l, w))
 			continue;
 		++*others;
-		if (best < 0 || own > best_own || (own == best_own && c->free[w] > c->free[best])) {
+		value = value_of(c, l, w);
+		if (best < 0 || value > most || (value >= most && w < (size_t)best)) {
 			best = (ptrdiff_t)w;
-			best_own = own;
+			most = value;
 		}
 	}
 	return best;
 }
 
+static void take(struct choice *c, size_t worker, int gpus)
+{
+	c->free[worker] -= gpus;
+	for (size_t i = 0; !c->free[worker] && i < c->open_count; i++)
+		if (c->open[i] == worker) {
+			c->open[i] = c->open[--c->open_count];
+			return;
+		}
+}
+
+/* ---- a lane ---- */
+
+static double share_of(const struct choice *c, const struct candidate *k)
+{
+	return c->owners[k->owner].used / c->owners[k->owner].weight;
+}
+
 /* < 0: a goes first; *why says by what. */
 static int compare(const struct choice *c, const struct candidate *a, const struct candidate *b, enum place_why *why)
 {
+	double share_a = share_of(c, a), share_b = share_of(c, b);
 	double wait_a = c->lanes[a->lane].waited_s, wait_b = c->lanes[b->lane].waited_s;
 
 	*why = PLACE_PRIORITY;
 	if (a->class != b->class)
 		return a->class > b->class ? -1 : 1;
 	*why = PLACE_FAIR;
-	if (a->start < b->start || a->start > b->start)
-		return a->start < b->start ? -1 : 1;
+	if (share_a < share_b || share_a > share_b)
+		return share_a < share_b ? -1 : 1;
 	*why = PLACE_OLDEST;
 	return wait_a > wait_b ? -1 : wait_a < wait_b;
 }
 
-static ptrdiff_t best_candidate(struct choice *c, enum place_why *why, bool *rivals)
+/* NULL = none is left.  What nobody takes any more is forgotten on the way. */
+static struct candidate *best_candidate(struct choice *c, enum place_why *why, bool *rivals)
 {
-	ptrdiff_t best = -1;
+	struct candidate *best = NULL;
+	enum place_why by;
+	size_t kept = 0;
 
-	*why = PLACE_ONLY;
-	*rivals = false;
 	for (size_t i = 0; i < c->count; i++)
 		if (c->candidates[i].depth)
-			c->candidates[i].start = start_tag(c->fair, c->lanes[c->candidates[i].lane].owner_id);
+			c->candidates[kept++] = c->candidates[i];
+	c->count = kept;
+	for (size_t i = 0; i < c->count; i++)
+		if (!best || compare(c, &c->candidates[i], best, &by) < 0)
+			best = &c->candidates[i];
+	*why = PLACE_ONLY;
+	*rivals = false;
 	for (size_t i = 0; i < c->count; i++) {
-		enum place_why by;
+		struct candidate *k = &c->candidates[i];
 
-		if (!c->candidates[i].depth)
+		if (k == best)
 			continue;
-		if (best < 0 || compare(c, &c->candidates[i], &c->candidates[best], &by) < 0)
-			best = (ptrdiff_t)i;
-	}
-	for (size_t i = 0; best >= 0 && i < c->count; i++) {
-		enum place_why by;
-
-		if (!c->candidates[i].depth || i == (size_t)best)
-			continue;
-		compare(c, &c->candidates[best], &c->candidates[i], &by);
+		compare(c, best, k, &by);
 		if (by > *why)
 			*why = by; /* what told it from its closest rival */
-		if (c->candidates[i].class == c->candidates[best].class &&
-		    c->lanes[c->candidates[i].lane].owner_id != c->lanes[c->candidates[best].lane].owner_id)
-			*rivals = true;
+		*rivals |= k->class == best->class && k->owner != best->owner;
 	}
 	return best;
 }
 
 /* Jobs to give at once: few where another owner of the same class waits, else
  * what spreads the lane over the workers that could take it. */
-static int portion(const struct choice *c, const struct candidate *cand, size_t worker, bool rivals, int others)
+static int portion(const struct choice *c, const struct candidate *k, size_t worker, bool rivals, int others)
 {
-	int gpus = c->lanes[cand->lane].gpus > 0 ? c->lanes[cand->lane].gpus : 1;
-	int most = c->free[worker] / gpus;
-	int64_t share = (cand->depth + others) / (others + 1);
+	int most = c->free[worker] / c->lanes[k->lane].gpus;
+	int64_t share = (k->depth + others) / (others + 1);
 	int64_t n = rivals ? 1 + most / 16 : share;
 
 	if (n > share)
@@ -271,13 +356,13 @@ static int portion(const struct choice *c, const struct candidate *cand, size_t 
 	return n < 1 ? 1 : (int)n;
 }
 
-static void give(struct choice *c, struct candidate *cand, size_t worker, int n)
+static void give(struct choice *c, struct candidate *k, size_t worker, int n)
 {
-	const struct place_lane *l = &c->lanes[cand->lane];
+	const struct place_lane *l = &c->lanes[k->lane];
 
-	cand->depth -= n;
-	c->free[worker] -= n * (l->gpus > 0 ? l->gpus : 1);
-	charge(c->fair, l, n);
+	k->depth -= n;
+	c->owners[k->owner].used += n * l->gpus * place_cost(l);
+	take(c, worker, n * l->gpus);
 }
 
 /* One line for what is the same choice again. */
@@ -292,39 +377,32 @@ static size_t note(struct place_pick *picks, size_t count, size_t lane, size_t w
 	return count + 1;
 }
 
-size_t place_choose(struct place_fairness *f, const struct place_lane *lanes, size_t lane_count,
+size_t place_choose(const struct place_weights *weights, struct place_lane *lanes, size_t lane_count,
 		    const struct place_worker *workers, size_t worker_count, struct place_pick *ret, size_t cap, struct arena *a)
 {
-	struct choice c = {.fair = f, .lanes = lanes, .workers = workers, .worker_count = worker_count};
+	struct choice c = {.weights = weights, .lanes = lanes, .workers = workers};
+	struct candidate *k;
+	enum place_why why;
 	size_t count = 0;
+	bool rivals;
+	int others;
 
-	c.free = arena_array(a, worker_count ? worker_count : 1, sizeof(*c.free));
-	c.candidates = arena_array(a, lane_count ? lane_count : 1, sizeof(*c.candidates));
-	if (!c.free || !c.candidates)
+	if (!index_all(&c, lane_count, worker_count, a))
 		return 0;
-	for (size_t w = 0; w < worker_count; w++)
-		c.free[w] = workers[w].free;
-	for (size_t l = 0; l < lane_count; l++)
-		if (lanes[l].depth > 0)
-			c.candidates[c.count++] =
-				(struct candidate){.lane = l, .depth = lanes[l].depth, .class = class_of(&lanes[l])};
-	while (count < cap) {
-		enum place_why why;
-		bool rivals;
-		int others;
-		ptrdiff_t i = best_candidate(&c, &why, &rivals), w;
+	while (count < cap && c.open_count && (k = best_candidate(&c, &why, &rivals))) {
+		ptrdiff_t w = best_worker(&c, k, &others);
+		size_t lane = k->lane;
 		int n;
 
-		if (i < 0)
-			break;
-		w = best_worker(&c, &lanes[c.candidates[i].lane], &others);
 		if (w < 0) {
-			c.candidates[i].depth = 0; /* nobody here can take it */
+			k->depth = 0; /* nobody here can take it */
 			continue;
 		}
-		n = portion(&c, &c.candidates[i], (size_t)w, rivals, others);
-		give(&c, &c.candidates[i], (size_t)w, n);
-		count = note(ret, count, c.candidates[i].lane, (size_t)w, n, why);
+		n = portion(&c, k, (size_t)w, rivals, others);
+		give(&c, k, (size_t)w, n);
+		count = note(ret, count, lane, (size_t)w, n, why);
 	}
+	for (size_t i = 0; i < lane_count; i++)
+		lanes[i].used_s = c.owners[owner_index(&c, lanes[i].owner_id)].used;
 	return count;
 }

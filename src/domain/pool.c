@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "domain/estimate.h"
+
 static const char *const wait_names[] = {
 #define X(id, name) [WAIT_##id] = name,
 	WAITS(X)
@@ -126,20 +128,21 @@ static enum wait why_not(const struct pool_worker *w, const struct place_lane *l
 	return WAIT_NO_WORKER;
 }
 
-static struct place_lane lane_of(const struct lane *l, int64_t estimated_seconds)
+static struct place_lane lane_of(const struct lane *l)
 {
 	return (struct place_lane){
 		.owner_id = l->owner,
 		.accelerator = l->accelerator,
 		.gpus = l->gpus,
 		.priority = l->priority,
-		.estimate_s = (double)estimated_seconds,
+		.estimate_s = l->estimate,
+		.resumes = l->type == JOB_TRAINING,
 	};
 }
 
-int64_t pool_take(struct pool *p, const struct lane *l, int64_t estimated_seconds)
+int64_t pool_take(struct pool *p, const struct lane *l)
 {
-	const struct place_lane one = lane_of(l, estimated_seconds);
+	const struct place_lane one = lane_of(l);
 
 	for (int i = 0; i < p->count; i++)
 		if (why_not(&p->workers[i], &one) == WAIT_PREPARING) {
@@ -149,9 +152,9 @@ int64_t pool_take(struct pool *p, const struct lane *l, int64_t estimated_second
 	return 0;
 }
 
-enum wait pool_why(const struct pool *p, const struct lane *l, int64_t estimated_seconds)
+enum wait pool_why(const struct pool *p, const struct lane *l)
 {
-	const struct place_lane one = lane_of(l, estimated_seconds);
+	const struct place_lane one = lane_of(l);
 	enum wait most = WAIT_NO_WORKER;
 
 	for (int i = 0; i < p->count; i++) {
@@ -161,4 +164,48 @@ enum wait pool_why(const struct pool *p, const struct lane *l, int64_t estimated
 			most = w;
 	}
 	return most;
+}
+
+/* ---- why, in words ---------------------------------------------------------- */
+
+struct most {
+	int slots;
+	double left; /* seconds, of those with slots enough */
+};
+
+/* What the running workers that it may use have at most. */
+static struct most most_of(const struct pool *p, const struct place_lane *l)
+{
+	struct most m = {0};
+
+	for (int i = 0; i < p->count; i++) {
+		const struct pool_worker *w = &p->workers[i];
+		enum place_fit fit = place_fits(l, &w->place);
+
+		if (!w->running || fit == PLACE_NOT_SHARED || fit == PLACE_ACCELERATOR)
+			continue;
+		if (w->slots > m.slots)
+			m.slots = w->slots;
+		if (w->slots >= l->gpus && w->place.seconds_left > m.left)
+			m.left = w->place.seconds_left;
+	}
+	return m;
+}
+
+const char *pool_explain(const struct pool *p, const struct lane *l, enum wait why, struct arena *a)
+{
+	const struct place_lane one = lane_of(l);
+	struct most m;
+	char left[ESTIMATE_TEXT], need[ESTIMATE_TEXT];
+
+	if (why != WAIT_DOES_NOT_FIT)
+		return NULL;
+	m = most_of(p, &one);
+	if (m.slots < l->gpus)
+		return arena_printf(a, "It asks for %d GPUs at once, and its workers have %d at most. A worker with %d would take it, or ask "
+				       "for fewer.", l->gpus, m.slots, l->gpus);
+	estimate_text((int64_t)place_needs(&one), need);
+	estimate_text(m.left > 0 ? (int64_t)m.left : 0, left);
+	return arena_printf(a, "It needs %s, and its workers' sessions have %s left at most. A new session would take it, or a smaller "
+			       "estimatedSeconds.", need, left);
 }

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "domain/estimate.h"
 #include "domain/job.h"
 #include "domain/secret.h"
 #include "web/model.h"
@@ -143,6 +144,31 @@ static bool is_known(const struct rows *known, struct str name)
 	return false;
 }
 
+/* Estimates what is submitted; what no session could hold is refused. */
+static enum err check_length(struct ctx *ctx, struct request *req, struct job_spec *specs, int n, struct error *e)
+{
+	struct estimate *est = arena_array(req->arena, (size_t)n, sizeof(*est));
+	bool refused = false;
+	enum err err;
+
+	if (!est)
+		return error_set(e, ERR_TOO_LARGE, "The request is too large.");
+	err = estimate_specs(ctx->db, req->arena, &req->principal, specs, n, est, e);
+	for (int i = 0; !err && i < n; i++) {
+		char text[ESTIMATE_TEXT];
+		const char *path = json_has(req->json, "jobs") ? arena_printf(req->arena, "jobs.%d.estimatedSeconds", i) : "estimatedSeconds";
+
+		if (!estimate_too_long(&specs[i], &est[i]))
+			continue;
+		refused = true;
+		if (req->errors)
+			field_error_add(req->errors, req->arena, path ? path : "estimatedSeconds",
+					"fits no session: the longest that your accounts can give it lasts %s; only a training can go on in "
+					"another", estimate_text(est[i].longest, text));
+	}
+	return err || !refused ? err : error_set(e, ERR_INVALID, "No session is long enough for it.");
+}
+
 static const char *secret_field(const struct request *req, int job, size_t at)
 {
 	const char *path = json_has(req->json, "jobs") ? arena_printf(req->arena, "jobs.%d.secrets.%zu", job, at)
@@ -201,6 +227,8 @@ static enum err submit(struct ctx *ctx, struct request *req, struct json *const 
 	err = read_specs(req, documents, n, specs, e);
 	if (!err)
 		err = check_secrets(ctx, req, specs, n, e);
+	if (!err)
+		err = check_length(ctx, req, specs, n, e);
 	if (!err)
 		err = job_submit(ctx->db, req->arena, &req->principal, specs, n, placed, e);
 	if (!err) {

@@ -57,7 +57,7 @@ struct broker {
 
 	/* the round in flight */
 	struct arena work;
-	struct place_fairness fairness;
+	struct place_weights weights;
 	struct place_worker *workers;
 	struct peer **peers;
 	size_t worker_count, worker_room;
@@ -92,7 +92,10 @@ static void take_lane(struct broker *k, const struct rows *rows, int i)
 		.priority = (int)row_i64(rows, i, "priority"),
 		.depth = row_i64(rows, i, "depth"),
 		.waited_s = row_double(rows, i, "waited"),
+		.estimate_s = row_double(rows, i, "estimate"),
+		.resumes = x->type == JOB_TRAINING,
 		.cost_s = lease_estimate(x->type),
+		.used_s = row_double(rows, i, "used"),
 		.weight = row_double(rows, i, "weight"),
 	};
 	k->lane_count++;
@@ -152,6 +155,7 @@ static void gather_worker(struct peer *p, void *ctx)
 		.got = p->got,
 		.free = free,
 		.seconds_left = p->deadline == INT64_MAX ? INFINITY : (double)(p->deadline - g->now) / 1000,
+		.hours_end_s = p->hours_end_s,
 		.sharing = p->sharing,
 		.shared_with = p->shared_with,
 		.shared_count = p->shared_count,
@@ -192,9 +196,10 @@ static void cap_round(struct round *r)
 static void add_decision(const struct broker *k, struct buf *b, const struct place_pick *p)
 {
 	item_begin(b);
-	buf_addf(b, "{\"lane\":%lld,\"owner\":%lld,\"worker\":%lld,\"session\":%lld,\"jobs\":%d,\"why\":\"%s\"}",
+	buf_addf(b, "{\"lane\":%lld,\"owner\":%lld,\"worker\":%lld,\"session\":%lld,\"jobs\":%d,\"why\":\"%s\",\"estimate\":%.0f,\"used\":%.0f}",
 		 (long long)k->lanes[p->lane].id, (long long)k->lanes[p->lane].owner_id, (long long)k->peers[p->worker]->worker_id,
-		 (long long)k->workers[p->worker].session_id, p->n, place_why_name(p->why));
+		 (long long)k->workers[p->worker].session_id, p->n, place_why_name(p->why),
+		 k->lanes[p->lane].estimate_s, k->lanes[p->lane].used_s);
 }
 
 static void bind_claim(struct batch *b, struct arg *args)
@@ -314,7 +319,7 @@ static void advance(void *ctx)
 			k->hinted = true;
 		return;
 	}
-	k->round.count = place_choose(&k->fairness, k->lanes, k->lane_count, k->workers, k->worker_count, k->round.picks, PICKS_MOST,
+	k->round.count = place_choose(&k->weights, k->lanes, k->lane_count, k->workers, k->worker_count, k->round.picks, PICKS_MOST,
 				      &k->work);
 	cap_round(&k->round);
 	if (k->round.count && !batch_add(&k->claim, &k->claim_item, CLAIM_WAIT_MS))
@@ -394,6 +399,12 @@ struct broker *broker_new(struct claims *c)
 	loop_add_timer(k->loop, &k->fold_timer);
 	arena_init(&k->snapshot, WORK_MOST);
 	arena_init(&k->work, WORK_MOST);
+	k->weights = (struct place_weights){
+		.own = (double)c->ev->config->place_own,
+		.time = (double)c->ev->config->place_time,
+		.expiry = (double)c->ev->config->place_expiry,
+		.load = (double)c->ev->config->place_load,
+	};
 	batch_init(&k->look, c->ev->batcher, &look_kind, k);
 	batch_init(&k->claim, c->ev->batcher, &claim_kind, k);
 	batch_init(&k->fold, c->ev->batcher, &fold_kind, k);
@@ -404,7 +415,6 @@ void broker_free(struct broker *k)
 {
 	loop_remove_timer(k->loop, &k->fold_timer);
 	loop_undefer(k->loop, &k->advance);
-	place_fairness_free(&k->fairness);
 	arena_free(&k->snapshot);
 	arena_free(&k->work);
 	free(k);

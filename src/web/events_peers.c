@@ -85,6 +85,7 @@ struct peer *peer_learn(struct claims *c, const struct exchange *x, const struct
 	p->owner_id = row_i64(rows, row, "owner_id");
 	p->seen = now;
 	p->deadline = row_null(rows, row, "seconds_left") ? INT64_MAX : now + (int64_t)(row_double(rows, row, "seconds_left") * 1000);
+	p->hours_end_s = row_null(rows, row, "hours_end") ? 0 : row_double(rows, row, "hours_end");
 	p->free = (int)(row_i64(rows, row, "slots") - row_i64(rows, row, "busy"));
 	p->running = str_eqz(row_str(rows, row, "state"), "running") && str_eqz(row_str(rows, row, "desired"), "running") &&
 		     row_i64(rows, row, "protocol") >= PROTOCOL_OLDEST;

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "domain/estimate.h"
 #include "domain/job_fsm.h"
 #include "domain/quota.h"
 
@@ -82,23 +83,42 @@ bool model_jobs_wait(const struct rows *r)
 	return false;
 }
 
-static const char *waiting_reason(const struct rows *r, int i, const struct pool *pool)
+static void put_waiting(struct json *j, const struct rows *r, int i, const struct pool *pool)
 {
+	bool waits = waits_for_a_worker(r, i);
+	cleanup_arena struct arena a = {0};
 	struct lane l = {
 		.owner = row_i64(r, i, "owner_id"),
 		.type = (enum job_type)row_i64(r, i, "type"),
 		.gpus = (int)row_i64(r, i, "gpus"),
 		.priority = (int)row_i64(r, i, "priority"),
+		.estimate = (int)row_i64(r, i, "lane_estimate"),
 	};
+	enum wait why;
 
-	if (row_i64(r, i, "state") != JOB_QUEUED)
-		return NULL;
-	if (!waits_for_a_worker(r, i))
-		return row_cstr(r, i, "delayed_why");
-	if (!pool)
-		return NULL;
+	if (row_i64(r, i, "state") != JOB_QUEUED || !waits || !pool) {
+		json_put_cstr(j, "waitingReason", row_i64(r, i, "state") == JOB_QUEUED && !waits ? row_cstr(r, i, "delayed_why") : NULL);
+		json_put_cstr(j, "waitingDetail", NULL);
+		return;
+	}
+	arena_init(&a, 4 << 10);
 	snprintf(l.accelerator, sizeof(l.accelerator), "%s", row_cstr(r, i, "accelerator"));
-	return wait_name(pool_why(pool, &l, row_i64(r, i, "estimated_seconds")));
+	why = pool_why(pool, &l);
+	json_put_cstr(j, "waitingReason", wait_name(why));
+	json_put_cstr(j, "waitingDetail", pool_explain(pool, &l, why, &a));
+}
+
+/* What placement takes it for, and where that is from. */
+static struct json *estimate(const struct rows *r, int i)
+{
+	int64_t seconds = row_i64(r, i, "lane_estimate"), declared = row_i64(r, i, "estimated_seconds"), most = row_i64(r, i, "timeout_seconds");
+	struct json *j = json_object();
+
+	if (most && declared > most)
+		declared = most;
+	json_put(j, "seconds", seconds ? json_new_i64(seconds) : json_null());
+	json_put_cstr(j, "source", !seconds ? "none" : declared && seconds >= declared && seconds <= estimate_round(declared) ? "declared" : "learned");
+	return j;
 }
 
 struct json *model_job(const struct rows *r, int i, const struct pool *pool)
@@ -113,7 +133,7 @@ struct json *model_job(const struct rows *r, int i, const struct pool *pool)
 	if (!row_null(r, i, "tags"))
 		put_raw(j, "tags", r, i, "tags");
 	json_put_cstr(j, "state", job_state_name((int)row_i64(r, i, "state")));
-	json_put_cstr(j, "waitingReason", waiting_reason(r, i, pool));
+	put_waiting(j, r, i, pool);
 	json_put(j, "endpoint", json_null());
 	json_put_id(j, "owner", row_i64(r, i, "owner_id"));
 	put_id(j, "workerId", r, i, "worker_id");
@@ -128,6 +148,7 @@ struct json *model_job(const struct rows *r, int i, const struct pool *pool)
 	put_i64(j, "gpus", r, i, "gpus");
 	put_i64(j, "timeoutSeconds", r, i, "timeout_seconds");
 	put_i64(j, "estimatedSeconds", r, i, "estimated_seconds");
+	json_put(j, "estimate", estimate(r, i));
 	json_put(j, "progress", progress(r, i));
 	put_raw(j, "result", r, i, "result");
 	json_put_bool(j, "resultOmitted", row_i64(r, i, "result_size") > 0 && row_null(r, i, "result"));

@@ -150,6 +150,17 @@ static const struct refusal {
 	{"events", "select session_drain(1, 1, false, 'x', 'x')"},
 	{"local", "select session_drain(1, 1, false, 'x', 'x')"},
 	{"local", "select * from scaling_round"},
+	/* What was used and how long it ran comes from leases, not from those who submit. */
+	{"web", "insert into run_time(owner_id, type, name, model, seconds) values (1, 0, 'x', 'cpu', '{1}')"},
+	{"web", "select * from run_delta"},
+	{"web", "update owner_usage set seconds = 0"},
+	{"web", "delete from usage_delta"},
+	{"events", "insert into usage_delta values (1, -1000)"},
+	{"events", "delete from owner_usage"},
+	{"events", "delete from run_time"},
+	{"provisioner", "update owner_usage set seconds = 0"},
+	{"provisioner", "update run_time set seconds = '{1}'"},
+	{"local", "select * from owner_usage"},
 	/* Keys are written by those who open what is sealed to them: the other purpose's rows are not theirs. */
 	{"web", "update sealing_key set state = 'retired'"},
 	{"web", "insert into instance(name, purpose) values ('x', 'secrets')"},

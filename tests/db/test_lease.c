@@ -177,6 +177,8 @@ static const struct {
 	{STMT_EVENT_READ, "('10', 1)"},
 	{STMT_PEOPLE_RESOLVE, "('[]')"},
 	{STMT_GOODBYE_FIND, "('[]')"},
+	{STMT_LANE_FOLD, ""},
+	{STMT_LANE_LOOK, ""},
 };
 
 START_TEST(test_plans_of_empty_tables)
@@ -218,6 +220,88 @@ START_TEST(test_claim_beside_a_million)
 END_TEST
 
 /* ---- what single statements promise ---- */
+
+/* Folded, the share of a lane's owner that the look shows. */
+static int64_t used(int64_t lane)
+{
+	cleanup_rows struct rows rows = {0};
+	struct error e = {0};
+
+	ck_assert_msg(db_run(w->events, STMT_LANE_LOOK, NO_ARGS, &rows, &e) == OK, "%s", e.msg);
+	for (int i = 0; i < rows_count(&rows); i++)
+		if (row_i64(&rows, i, "id") == lane)
+			return (int64_t)(row_double(&rows, i, "used") + 0.5);
+	ck_abort_msg("lane %lld is not there", (long long)lane);
+}
+
+static void fold(void)
+{
+	struct error e = {0};
+
+	ck_assert_msg(db_run(w->events, STMT_LANE_FOLD, NO_ARGS, NULL, &e) == OK, "%s", e.msg);
+}
+
+/* What runs counts as long as it is taken to run, then what it ran, then half of that an hour later. */
+START_TEST(test_use_is_counted)
+{
+	struct session s;
+	cleanup_rows struct rows jobs = {0};
+	int64_t lane;
+
+	open_world();
+	new_session(&s);
+	lane = new_lane(1);
+	add_jobs(lane, 5, "{}");
+	ck_assert_int_eq(used(lane), 0);
+	claim(w->events, &s, lane, 3, 60, &jobs);
+	ck_assert_int_eq(used(lane), 3 * 60);
+	world_sql(w, "update job_lease set started = now() - interval '100 seconds'");
+	ck_assert_int_eq(used(lane), 3 * 100);
+	ck_assert_int_eq(report(w->events, &s, &jobs, 2), 3);
+	ck_assert_int_eq(used(lane), 3 * 100);
+	fold();
+	ck_assert_int_eq(world_int(w, "select count(*) from usage_delta"), 0);
+	ck_assert_int_eq(used(lane), 3 * 100);
+	world_sql(w, "update owner_usage set at = at - interval '1 hour'");
+	ck_assert_int_eq(used(lane), 150);
+	/* A lease that is lost was used, too. */
+	add_jobs(lane, 1, "{}");
+	claim(w->events, &s, lane, 1, 60, &jobs);
+	world_sql(w, "update job_lease set started = now() - interval '50 seconds'; delete from job_lease");
+	fold();
+	ck_assert_int_eq(used(lane), 200);
+	world_close(w);
+}
+END_TEST
+
+/* Runs of a kind are kept by what they ran on, the last 32; a job without a name is of no kind, a failure says nothing. */
+START_TEST(test_runs_are_learnt)
+{
+	struct session s;
+	cleanup_rows struct rows jobs = {0}, failed = {0}, nameless = {0};
+	int64_t lane;
+
+	open_world();
+	new_session(&s);
+	lane = new_lane(1);
+	add_jobs(lane, 43, "{}");
+	world_sql(w, "update job set name = 'train'");
+	claim(w->events, &s, lane, 40, 60, &jobs);
+	claim(w->events, &s, lane, 3, 60, &failed);
+	world_sql(w, "update job_lease l set started = now() - interval '100 seconds' - k * interval '1 second' from (select id, row_number() over (order by id) k from job_lease) x where x.id = l.id");
+	ck_assert_int_eq(report(w->events, &s, &failed, 3), 3);
+	ck_assert_int_eq(report(w->events, &s, &jobs, 2), 40);
+	add_jobs(lane, 1, "{}");
+	claim(w->events, &s, lane, 1, 60, &nameless);
+	ck_assert_int_eq(report(w->events, &s, &nameless, 2), 1);
+	fold();
+	ck_assert_int_eq(world_int(w, "select count(*) from run_time"), 1);
+	ck_assert_int_eq(world_int(w, "select count(*) from run_time where name = 'train' and type = 0 and model = 'gpu,T4' and owner_id = %lld "
+				      "and cardinality(seconds) = 32 and seconds[1] = 109 and seconds[32] = 140", (long long)ann.user_id), 1);
+	ck_assert_int_eq(world_int(w, "select count(*) from run_delta"), 0);
+	world_close(w);
+}
+END_TEST
 
 START_TEST(test_claim_is_bounded)
 {
@@ -483,6 +567,8 @@ int main(void)
 	suite_add_tcase(s, t);
 	t = tcase_create("promises");
 	tcase_set_timeout(t, 120);
+	tcase_add_test(t, test_use_is_counted);
+	tcase_add_test(t, test_runs_are_learnt);
 	tcase_add_test(t, test_claim_is_bounded);
 	tcase_add_test(t, test_claim_does_not_wait_for_an_end);
 	tcase_add_test(t, test_renewal_does_not_wait);

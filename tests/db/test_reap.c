@@ -270,6 +270,54 @@ START_TEST(test_idle_worker_is_stopped_and_a_busy_one_is_not)
 }
 END_TEST
 
+/* Colab ends what is idle: we do, before it. */
+START_TEST(test_a_provider_s_idle_time_is_respected)
+{
+	int64_t near = healthy("local"), far = healthy("local"), own = healthy("local");
+
+	pool_sql(&pool, "insert into provider_limit(provider, resource, idle_seconds, source, as_of) values ('local', 'gpu', 5400, 'test', now()); "
+			"update session set resource = 'gpu'; update session_live set busy_at = now() - interval '82 minutes' where session_id = %lld; "
+			"update session_live set busy_at = now() - interval '80 minutes' where session_id <> %lld; "
+			"update worker set idle_stop_seconds = 4790 where session_id = %lld", (long long)near, (long long)near, (long long)own);
+	round_after(1);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from worker where desired = 'stopped' and reason_code = 'idle'"), 2);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from worker where session_id = %lld and reason like '%%its provider ends a session after 5400%%'",
+				  (long long)near), 1);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from worker where session_id = %lld and reason = 'It had no job for 4790 seconds.'",
+				  (long long)own), 1);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from worker where session_id = %lld and desired = 'running'", (long long)far), 1);
+}
+END_TEST
+
+/* A session takes no more jobs in its last minutes, of a short one in its last tenth; the reason is told. */
+START_TEST(test_notice_before_the_deadline)
+{
+	int64_t soon = healthy("local"), later = healthy("local"), brief = healthy("local"), free = healthy("local");
+
+	pool_sql(&pool, "update session set limit_seconds = 39600, deadline = now() + interval '290 seconds' where id = %lld; "
+			"update session set limit_seconds = 39600, deadline = now() + interval '400 seconds' where id = %lld; "
+			"update session set limit_seconds = 1000, deadline = now() + interval '110 seconds' where id = %lld",
+		 (long long)soon, (long long)later, (long long)brief);
+	pool_lease(&pool, soon, 1, 3);
+	round_after(1);
+	ck_assert_int_eq(pool_int(&pool, "select id from session where state = 'draining'"), soon);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from session where state = 'draining'"), 1);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from worker where session_id = %lld and state = 'draining' and reason_code = 'deadline' "
+					 "and desired = 'running' and reason like 'Its session ends in 2_0 seconds%%'", (long long)soon), 1);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from job_lease"), 1); /* what runs may end */
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from decision where kind = 'stop' and reason = 'Its session reaches its deadline.'"), 1);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from event where topic = 'worker' and what = 'draining' and data ->> 'reasonCode' = 'deadline'"), 1);
+	round_after(1); /* once */
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from decision where kind = 'stop'"), 1);
+	pool_sql(&pool, "update session set deadline = now() + interval '90 seconds' where id = %lld", (long long)brief);
+	round_after(1);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from session where state = 'draining' and id in (%lld, %lld)", (long long)soon,
+				  (long long)brief), 2);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from session where state = 'running' and id in (%lld, %lld)", (long long)later,
+				  (long long)free), 2);
+}
+END_TEST
+
 START_TEST(test_due_jobs_are_promoted)
 {
 	int64_t due, later;
@@ -341,6 +389,8 @@ int main(void)
 	tcase_add_test(t, test_start_that_does_not_register_ends_at_its_limit);
 	tcase_add_test(t, test_deadline_ends_who_cannot_be_stopped_and_releases_its_jobs);
 	tcase_add_test(t, test_idle_worker_is_stopped_and_a_busy_one_is_not);
+	tcase_add_test(t, test_a_provider_s_idle_time_is_respected);
+	tcase_add_test(t, test_notice_before_the_deadline);
 	tcase_add_test(t, test_due_jobs_are_promoted);
 	tcase_add_test(t, test_old_rows_leave_and_what_waits_stays);
 	suite_add_tcase(s, t);

@@ -928,7 +928,7 @@ static void many_agents(struct agent *agents, int n, int slots)
 static void many_jobs(int n)
 {
 	int64_t lane = world_int(r.w, "insert into lane(type, accelerator, gpus, owner_id, priority) values (0, '', 1, %lld, 5) "
-				      "on conflict (owner_id, type, accelerator, gpus, endpoint, priority) do update set ready = lane.ready returning id",
+				      "on conflict (owner_id, type, accelerator, gpus, endpoint, priority, estimate) do update set ready = lane.ready returning id",
 				 (long long)r.ann.user_id);
 
 	world_sql(r.w, "with j as (insert into job(owner_id, lane, payload) select %lld, %lld, '{}' from generate_series(1, %d) "

@@ -96,6 +96,82 @@ START_TEST(test_submit_with_a_free_worker)
 }
 END_TEST
 
+static const char *detail(int64_t id)
+{
+	ck_assert_int_eq(callf(&c, &ann, NULL, "GET " JOBS "/%lld", (long long)id), 200);
+	return json_cstr(c.json, "waitingDetail");
+}
+
+/* Where only so long sessions are to be had. */
+START_TEST(test_too_long_for_any_session)
+{
+	int64_t kaggle, id;
+
+	submit(&ann, ",'estimatedSeconds':90000"); /* nothing is known of what there will be */
+	kaggle = world_account(w, ann.user_id, "kaggle", "none", 0);
+	ck_assert_int_eq(call(&c, &ann, "POST " JOBS, "{" JOB ",'accelerator':'T4','estimatedSeconds':39541}"), 400);
+	ck_assert_str_eq(call_str(&c, "errors.0.field"), "estimatedSeconds");
+	ck_assert(strstr(call_str(&c, "errors.0.message"), "11 h"));
+	ck_assert_int_eq(call(&c, &ann, "POST " JOBS "/batch", "{'jobs':[{" JOB "},{" JOB ",'estimatedSeconds':90000}]}"), 400);
+	ck_assert_str_eq(call_str(&c, "errors.0.field"), "jobs.1.estimatedSeconds");
+	ck_assert_int_eq(world_int(w, "select count(*) from job"), 1);
+	/* A CPU session is shorter, a training can go on, a job that ends in time is not too long, others' accounts count when shared. */
+	ck_assert_int_eq(call(&c, &ann, "POST " JOBS, "{" JOB ",'accelerator':'cpu','estimatedSeconds':30000}"), 400);
+	submit(&ann, ",'accelerator':'T4','estimatedSeconds':39540");
+	ck_assert_int_eq(call(&c, &ann, "POST " JOBS, "{'type':'training','payload':{'code':'x'},'estimatedSeconds':90000}"), 202);
+	submit(&ann, ",'estimatedSeconds':90000,'timeoutSeconds':3600");
+	id = call_int(&c, "jobId");
+	ck_assert_int_eq(callf(&c, &ann, NULL, "GET " JOBS "/%lld", (long long)id), 200);
+	ck_assert_int_eq(call_int(&c, "estimate.seconds"), 4096);
+	ck_assert_str_eq(call_str(&c, "estimate.source"), "declared");
+	ck_assert_int_eq(call(&c, &bob, "POST " JOBS, "{" JOB ",'estimatedSeconds':90000}"), 202);
+	world_sql(w, "update account set sharing = 'all' where id = %lld; update provider_policy set sharing_allowed = true where provider = 'kaggle'",
+		  (long long)kaggle);
+	ck_assert_int_eq(call(&c, &bob, "POST " JOBS, "{" JOB ",'estimatedSeconds':90000}"), 400);
+}
+END_TEST
+
+/* Past runs count before what is declared, from the fifth on, on what the job may get. */
+START_TEST(test_estimates_are_learnt)
+{
+	int64_t id = submit(&ann, ",'name':'a','estimatedSeconds':600");
+
+	ck_assert_int_eq(callf(&c, &ann, NULL, "GET " JOBS "/%lld", (long long)id), 200);
+	ck_assert_int_eq(call_int(&c, "estimate.seconds"), 640);
+	ck_assert_str_eq(call_str(&c, "estimate.source"), "declared");
+	world_sql(w, "insert into run_time(owner_id, type, name, model, seconds) values (%lld, 0, 'a', 'gpu,T4', '{100,110,120,100}'), "
+		     "(%lld, 0, 'a', 'gpu,A100', '{20,20,20,21,20,20}'), (%lld, 0, 'a', 'cpu', '{5000,5000,5000,5000,5000}'), "
+		     "(%lld, 0, 'a', 'gpu,T4', '{9,9,9,9,9}')", (long long)ann.user_id, (long long)ann.user_id, (long long)ann.user_id,
+		  (long long)bob.user_id);
+	id = submit(&ann, ",'name':'a','estimatedSeconds':600,'accelerator':'T4'"); /* four say nothing */
+	ck_assert_int_eq(world_int(w, "select estimate from lane where id = (select lane from job where id = %lld)", (long long)id), 640);
+	world_sql(w, "update run_time set seconds = seconds || 120 where owner_id = %lld and model = 'gpu,T4'", (long long)ann.user_id);
+	id = submit(&ann, ",'name':'a','estimatedSeconds':600,'accelerator':'gpu'");
+	ck_assert_int_eq(callf(&c, &ann, NULL, "GET " JOBS "/%lld", (long long)id), 200);
+	ck_assert_int_eq(call_int(&c, "estimate.seconds"), 128);
+	ck_assert_str_eq(call_str(&c, "estimate.source"), "learned");
+	id = submit(&ann, ",'name':'b'");
+	ck_assert_int_eq(callf(&c, &ann, NULL, "GET " JOBS "/%lld", (long long)id), 200);
+	ck_assert_str_eq(call_str(&c, "estimate.source"), "none");
+	ck_assert_int_eq(world_int(w, "select count(*) from lane where owner_id = %lld", (long long)ann.user_id), 4);
+}
+END_TEST
+
+START_TEST(test_what_would_make_it_fit)
+{
+	int64_t worker = own_worker(), brief, wide;
+
+	world_sql(w, "update session set deadline = now() + interval '30 minutes' where worker_id = %lld", (long long)worker);
+	brief = submit(&ann, ",'estimatedSeconds':3600");
+	ck_assert_str_eq(call_str(&c, "waitingReason"), "does_not_fit");
+	wide = submit(&ann, ",'gpus':2");
+	ck_assert_str_eq(call_str(&c, "waitingReason"), "does_not_fit");
+	ck_assert(strstr(detail(brief), "It needs 1 h 8 min") && strstr(detail(brief), "30 min left at most") && strstr(detail(brief), "A new session"));
+	ck_assert(strstr(detail(wide), "2 GPUs at once") && strstr(detail(wide), "1 at most"));
+	ck_assert_ptr_null(detail(submit(&ann, ",'estimatedSeconds':60")));
+}
+END_TEST
+
 static const struct {
 	const char *body;
 	int status;
@@ -422,6 +498,9 @@ int main(void)
 	tcase_add_checked_fixture(t, open_site, close_site);
 	tcase_add_test(t, test_submit_read_list);
 	tcase_add_test(t, test_submit_with_a_free_worker);
+	tcase_add_test(t, test_too_long_for_any_session);
+	tcase_add_test(t, test_estimates_are_learnt);
+	tcase_add_test(t, test_what_would_make_it_fit);
 	tcase_add_loop_test(t, test_body_is_refused_by_name, 0, ARRAY_LEN(bodies));
 	tcase_add_test(t, test_spellings_of_a_time);
 	tcase_add_test(t, test_too_large);

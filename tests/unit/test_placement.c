@@ -1,5 +1,6 @@
 /* Placement: who may run where, in which order, by tables of snapshots. */
 #include <math.h>
+#include <string.h>
 
 #include "base/arena.h"
 #include "domain/accelerator.h"
@@ -32,6 +33,8 @@ static const struct {
 	{"a GPU where there is none", {.owner_id = ANN, .accelerator = "gpu", .gpus = 1}, {.owner_id = ANN, .got = "cpu", .free = 1, .seconds_left = INFINITY}, PLACE_ACCELERATOR},
 	{"more GPUs than free", {.owner_id = ANN, .accelerator = "", .gpus = 2}, {.owner_id = ANN, .got = "gpu", .free = 1, .seconds_left = INFINITY}, PLACE_TOO_BIG},
 	{"nothing free", {.owner_id = ANN, .accelerator = "", .gpus = 1}, {.owner_id = ANN, .got = "gpu", .free = 0, .seconds_left = INFINITY}, PLACE_BUSY},
+	{"a training that goes on elsewhere", {.owner_id = ANN, .accelerator = "", .gpus = 1, .estimate_s = 36000, .resumes = true}, {.owner_id = ANN, .got = "gpu", .free = 1, .seconds_left = PLACE_RESUME_S}, PLACE_FITS},
+	{"a training at the very end", {.owner_id = ANN, .accelerator = "", .gpus = 1, .estimate_s = 36000, .resumes = true}, {.owner_id = ANN, .got = "gpu", .free = 1, .seconds_left = PLACE_RESUME_S - 1}, PLACE_TIME},
 	{"too little time for the job", {.owner_id = ANN, .accelerator = "", .gpus = 1, .estimate_s = 600}, {.owner_id = ANN, .got = "gpu", .free = 1, .seconds_left = 599}, PLACE_TIME},
 	{"time enough", {.owner_id = ANN, .accelerator = "", .gpus = 1, .estimate_s = 600}, {.owner_id = ANN, .got = "gpu", .free = 1, .seconds_left = 601}, PLACE_FITS},
 	{"about to end", {.owner_id = ANN, .accelerator = "", .gpus = 1}, {.owner_id = ANN, .got = "gpu", .free = 1, .seconds_left = PLACE_TIME_LEFT_S - 1}, PLACE_TIME},
@@ -51,7 +54,11 @@ END_TEST
 #define LANE(i, o, d, ...) LANE_OF(i, o, d, 1, "", __VA_ARGS__)
 #define WORKER(o, f, ...) {.owner_id = o, .got = "gpu,T4", .free = f, .seconds_left = INFINITY, .sharing = PLACE_SHARED_ALL, __VA_ARGS__}
 
+#define WORKER_LEFT(seconds) {.owner_id = ANN, .got = "gpu,T4", .free = 1, .seconds_left = seconds}
+
 enum { LANES = 4, WORKERS = 4 };
+
+static const struct place_weights weights = {.own = 16, .time = 8, .expiry = 4, .load = 2};
 
 static const struct {
 	const char *what;
@@ -73,6 +80,14 @@ static const struct {
 	{"the oldest of equals", {LANE(1, ANN, 9, .waited_s = 1), LANE(2, ANN, 9, .waited_s = 5)}, {WORKER(ANN, 1)}, {0, 1}, {1}},
 	{"two owners share evenly", {LANE(1, ANN, 100), LANE(2, BOB, 100)}, {WORKER(EVE, 10)}, {5, 5}, {10}},
 	{"shares by weight", {LANE(1, ANN, 100, .weight = 3), LANE(2, BOB, 100, .weight = 1)}, {WORKER(EVE, 8)}, {6, 2}, {8}},
+	{"who used less goes first", {LANE(1, ANN, 100, .used_s = 3000), LANE(2, BOB, 100, .used_s = 2880)}, {WORKER(EVE, 4)}, {1, 3}, {4}},
+	{"a larger weight may have used more", {LANE(1, ANN, 100, .used_s = 3000, .weight = 2), LANE(2, BOB, 100, .used_s = 1510)}, {WORKER(EVE, 1)}, {1, 0}, {1}},
+	{"the tail of a session for what just fits", {LANE(1, ANN, 1, .estimate_s = 600)},
+	 {WORKER_LEFT(3000), WORKER_LEFT(599), WORKER_LEFT(700), WORKER(ANN, 1)}, {1}, {0, 0, 1, 0}},
+	{"the most time for what is unknown", {LANE(1, ANN, 1)}, {WORKER_LEFT(3000), WORKER_LEFT(9000), WORKER_LEFT(700)}, {1}, {0, 1, 0}},
+	{"hours that expire first", {LANE(1, ANN, 1)}, {WORKER(ANN, 2, .hours_end_s = 500000), WORKER(ANN, 1, .hours_end_s = 3600)}, {1}, {0, 1}},
+	{"long jobs pass over a session's tail", {LANE(1, ANN, 5, .estimate_s = 3600), LANE(2, ANN, 1, .estimate_s = 60, .priority = -1)},
+	 {WORKER_LEFT(1000)}, {0, 1}, {1}},
 	{"short jobs count less", {LANE(1, ANN, 100, .cost_s = 10), LANE(2, BOB, 100, .cost_s = 30)}, {WORKER(EVE, 8)}, {6, 2}, {8}},
 	{"many lanes are no more share", {LANE(1, ANN, 50), LANE(2, ANN, 50), LANE(3, ANN, 50), LANE(4, BOB, 50)}, {WORKER(EVE, 12)},
 	 {-1, -1, -1, 6}, {12}},
@@ -102,14 +117,15 @@ static size_t count_workers(size_t i)
 
 START_TEST(test_choice)
 {
-	struct place_fairness fair = {0};
+	struct place_lane lanes[LANES];
 	struct place_pick picks[64];
 	cleanup_arena struct arena a;
 	int given[LANES] = {0}, load[WORKERS] = {0};
 	size_t n;
 
 	arena_init(&a, 1 << 20);
-	n = place_choose(&fair, choices[_i].lanes, count_lanes((size_t)_i), choices[_i].workers, count_workers((size_t)_i), picks, 64, &a);
+	memcpy(lanes, choices[_i].lanes, sizeof(lanes));
+	n = place_choose(&weights, lanes, count_lanes((size_t)_i), choices[_i].workers, count_workers((size_t)_i), picks, 64, &a);
 	for (size_t i = 0; i < n; i++) {
 		given[picks[i].lane] += picks[i].n;
 		load[picks[i].worker] += picks[i].n * choices[_i].lanes[picks[i].lane].gpus;
@@ -119,49 +135,65 @@ START_TEST(test_choice)
 		ck_assert_msg(choices[_i].given[l] == -1 || given[l] == choices[_i].given[l], "%s: lane %zu got %d", choices[_i].what, l, given[l]);
 	for (size_t w = 0; w < count_workers((size_t)_i); w++)
 		ck_assert_msg(load[w] == choices[_i].load[w], "%s: worker %zu has %d", choices[_i].what, w, load[w]);
-	place_fairness_free(&fair);
 }
 END_TEST
 
-/* Who had more before gets less now: tags outlive a call. */
+/* Who had more before gets less now: what was used is in the snapshot, so any process decides the same. */
 START_TEST(test_fairness_remembers)
 {
-	const struct place_lane both[] = {LANE(1, ANN, 100), LANE(2, BOB, 100)};
+	struct place_lane lanes[] = {LANE(1, ANN, 100), LANE(2, BOB, 100), LANE(3, ANN, 100)};
 	const struct place_worker one[] = {WORKER(EVE, 1)};
-	struct place_fairness fair = {0};
 	struct place_pick picks[8];
-	int given[2] = {0};
+	int given[3] = {0};
 
-	for (int round = 0; round < 20; round++) {
+	for (int round = 0; round < 24; round++) {
 		cleanup_arena struct arena a;
 
 		arena_init(&a, 1 << 20);
-		/* Ann alone at first: that is not held against her later. */
-		ck_assert_uint_eq(place_choose(&fair, both, round < 4 ? 1 : 2, one, 1, picks, 8, &a), 1);
-		if (round >= 4)
-			given[picks[0].lane] += picks[0].n;
+		ck_assert_uint_eq(place_choose(&weights, lanes, round < 4 ? 1 : 3, one, 1, picks, 8, &a), 1);
+		given[picks[0].lane] += picks[0].n;
+		ck_assert(round < 4 || (lanes[0].used_s >= lanes[2].used_s && lanes[0].used_s <= lanes[2].used_s));
+		lanes[2].used_s = lanes[0].used_s;
 	}
-	ck_assert_int_eq(given[0], 8);
-	ck_assert_int_eq(given[1], 8);
-	place_fairness_free(&fair);
+	ck_assert_int_eq(given[0] + given[2], 12);
+	ck_assert_int_eq(given[1], 12);
+}
+END_TEST
+
+/* Others of the highest priority always wait, with fresh jobs and new owners: the job is served all the same, in bounded time. */
+START_TEST(test_no_starvation)
+{
+	const struct place_worker one[] = {WORKER(EVE, 1)};
+	int waited = 0;
+	bool served = false;
+
+	for (int64_t newcomer = 10; !served; newcomer++, waited += 60) {
+		struct place_lane lanes[] = {LANE(1, ANN, 1, .used_s = 1e9, .waited_s = waited), LANE(2, newcomer, 100, .priority = 9)};
+		struct place_pick picks[8];
+		cleanup_arena struct arena a;
+
+		arena_init(&a, 1 << 20);
+		ck_assert_uint_eq(place_choose(&weights, lanes, 2, one, 1, picks, 8, &a), 1);
+		served = picks[0].lane == 0;
+		ck_assert_int_le(waited, PLACE_CLASS_MOST * PLACE_AGEING_S);
+	}
+	ck_assert_int_ge(waited, 9 * PLACE_AGEING_S);
 }
 END_TEST
 
 START_TEST(test_reasons)
 {
-	const struct place_lane lanes[] = {LANE(1, ANN, 1, .priority = 9), LANE(2, ANN, 1), LANE(3, BOB, 1)};
+	struct place_lane lanes[] = {LANE(1, ANN, 1, .priority = 9), LANE(2, ANN, 1), LANE(3, BOB, 1)};
 	const struct place_worker w[] = {WORKER(EVE, 3)};
-	struct place_fairness fair = {0};
 	struct place_pick picks[8];
 	cleanup_arena struct arena a;
 
 	arena_init(&a, 1 << 20);
-	ck_assert_uint_eq(place_choose(&fair, lanes, 3, w, 1, picks, 8, &a), 3);
+	ck_assert_uint_eq(place_choose(&weights, lanes, 3, w, 1, picks, 8, &a), 3);
 	ck_assert_str_eq(place_why_name(picks[0].why), "priority");
 	ck_assert_uint_eq(picks[1].lane, 2); /* Bob had nothing yet */
 	ck_assert_str_eq(place_why_name(picks[1].why), "fair_share");
 	ck_assert_str_eq(place_why_name(picks[2].why), "only");
-	place_fairness_free(&fair);
 }
 END_TEST
 
@@ -172,7 +204,6 @@ START_TEST(test_many)
 	static struct place_worker workers[500];
 	static struct place_pick picks[512];
 	static int load[500], given[1000];
-	struct place_fairness fair = {0};
 	cleanup_arena struct arena a;
 	size_t n;
 
@@ -181,7 +212,7 @@ START_TEST(test_many)
 		lanes[i] = (struct place_lane)LANE(i + 1, 1 + i % 300, 1 + i % 7, .priority = i % 10);
 	for (int i = 0; i < 500; i++)
 		workers[i] = (struct place_worker)WORKER(1000 + i, 1 + i % 4);
-	n = place_choose(&fair, lanes, 1000, workers, 500, picks, 512, &a);
+	n = place_choose(&weights, lanes, 1000, workers, 500, picks, 512, &a);
 	ck_assert_uint_gt(n, 100);
 	for (size_t i = 0; i < n; i++) {
 		given[picks[i].lane] += picks[i].n;
@@ -191,7 +222,6 @@ START_TEST(test_many)
 		ck_assert_int_le(given[i], lanes[i].depth);
 	for (int i = 0; i < 500; i++)
 		ck_assert_int_le(load[i], workers[i].free);
-	place_fairness_free(&fair);
 }
 END_TEST
 
@@ -227,6 +257,7 @@ int main(void)
 	tcase_add_loop_test(t, test_fits, 0, ARRAY_LEN(fits));
 	tcase_add_loop_test(t, test_choice, 0, ARRAY_LEN(choices));
 	tcase_add_test(t, test_fairness_remembers);
+	tcase_add_test(t, test_no_starvation);
 	tcase_add_test(t, test_reasons);
 	tcase_add_test(t, test_many);
 	tcase_add_loop_test(t, test_gpu_names, 0, ARRAY_LEN(gpus));
