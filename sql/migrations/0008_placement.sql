@@ -90,6 +90,6 @@ grant select on run_time to gpupool_web;
 grant select, insert, delete on run_delta to gpupool_events;
 grant select, insert, update on run_time, owner_usage to gpupool_events;
 grant select, delete on usage_delta to gpupool_events;
-grant select on quota to gpupool_events;
+grant select (account_id, resource, resets_at) on quota to gpupool_events; -- when hours expire, no figures
 grant select, delete on run_time to gpupool_provisioner;
 grant select on owner_usage, usage_delta, run_delta to gpupool_provisioner;
