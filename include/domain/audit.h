@@ -26,7 +26,7 @@ enum err audit_write(struct db *db, struct arena *a, const struct audit_entry *e
 struct audit_query {
 	int64_t before_us, before_id; /* time in microseconds since 1970, and id */
 	int64_t limit;
-	const char *action, *user; /* NULL = any */
+	const char *action, *user; /* NULL = any; of decisions their kind, and no user */
 };
 /* Appends {id, at, user, token, action, object, detail, address, requestId} to list;
  * *next_us and *next_id are 0 when there is no more. */

@@ -64,4 +64,14 @@ handler page_secrets, page_secret_put, page_secret_remove;
 again_handler page_secrets_again;
 extern const struct field page_secrets_query[], page_secret_put_body[];
 
+/* page_scaling.c */
+handler page_scaling, page_scaling_save, page_scaling_plan, page_scaling_commit;
+again_handler page_scaling_again, page_scaling_save_again;
+extern const struct field page_scaling_body[];
+
+/* page_policies.c */
+handler page_policies, page_policy_terms, page_policy_terms_save, page_policy_limit, page_policy_limit_save;
+again_handler page_policy_terms_again, page_policy_limit_again;
+extern const struct field page_policy_terms_body[], page_policy_limit_body[];
+
 #endif

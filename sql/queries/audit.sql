@@ -16,7 +16,7 @@ order by a.at desc, a.id desc limit $5;
 select d.id, (extract(epoch from d.at) * 1000000)::bigint as at_us, d.kind, d.subject, d.reason, d.inputs
 from decision d
 where ($1::bigint = 0 or (d.at, d.id) < (to_timestamp($1 / 1000000.0), $2::bigint))
-  and ($3::text is null or d.subject = $3)
+  and ($3::text is null or d.subject = $3) and ($7::text is null or d.kind = $7)
   and ($4::boolean
     or (d.subject like 'job %' and exists (select from job j
           where j.id = substring(d.subject from '^job ([0-9]{1,18})$')::bigint and j.owner_id = $5::int))

@@ -60,7 +60,7 @@ enum err decision_list(struct db *db, struct arena *a, const struct principal *p
 	cleanup_rows struct rows rows = {0};
 	enum err err = db_run(db, STMT_DECISION_LIST,
 			      ARGS(arg_i64(q->before_us), arg_i64(q->before_id), arg_cstr(subject),
-				   arg_bool(principal_sees_all(p)), arg_i64(p->user_id), arg_i64(q->limit)),
+				   arg_bool(principal_sees_all(p)), arg_i64(p->user_id), arg_i64(q->limit), arg_cstr(q->action)),
 			      &rows, e);
 
 	if (err)

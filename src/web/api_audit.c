@@ -13,6 +13,7 @@ const struct field audit_query_fields[] = {
 const struct field decisions_query[] = {
 	PAGING_FIELDS,
 	{"subject", FIELD_STRING, 0, 1, 64, .doc = "Only about this, such as \"job 123\"."},
+	{"kind", FIELD_STRING, 0, 1, 64, .doc = "Only of this kind, such as scaling."},
 	{0},
 };
 
@@ -42,7 +43,7 @@ enum err audit_get(struct ctx *ctx, struct request *req, struct response *res, s
 enum err decisions_get(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
 {
 	cleanup_json struct json *list = json_array();
-	struct audit_query q = {.limit = paging_limit(req)};
+	struct audit_query q = {.limit = paging_limit(req), .action = json_cstr(req->params, "kind")};
 	int64_t time, id;
 	enum err err = paging_before(req, &q.before_us, &q.before_id, e);
 

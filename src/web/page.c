@@ -131,6 +131,7 @@ struct json *page_model(struct ctx *ctx, struct request *req, const char *curren
 		if (req->principal.scopes & SCOPE_MANAGE) {
 			add_nav(nav, "accounts", "/admin/accounts", current);
 			add_nav(nav, "secrets", "/admin/secrets", current);
+			add_nav(nav, "scaling", "/admin/scaling", current);
 		}
 	}
 	json_put(page, "nav", nav);

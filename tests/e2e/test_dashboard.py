@@ -280,7 +280,8 @@ def test_every_page_is_accessible_and_fits(stack, signed_in, worker):
         "worker-manual": f"/admin/workers/{manual}", "worker-delete": f"/admin/workers/{stopped}/delete", "jobs": "/admin/jobs",
         "job-new": f"/admin/jobs/new?from={done}", "job": f"/admin/jobs/{running}", "job-done": f"/admin/jobs/{done}",
         "job-failed": f"/admin/jobs/{failed}", "job-queued": f"/admin/jobs/{waits}", "users": "/admin/users",
-        "tokens": "/admin/tokens", "profile": "/admin/profile",
+        "tokens": "/admin/tokens", "profile": "/admin/profile", "scaling": "/admin/scaling", "policies": "/admin/policies",
+        "policy": "/admin/policies/kaggle", "policy-limit": "/admin/policies/kaggle/limits/gpu",
     }
     for name, path in pages.items():
         check_page(signed_in, path)

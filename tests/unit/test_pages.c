@@ -100,7 +100,7 @@ START_TEST(test_models_are_hostile)
 	cleanup_buf struct buf out = BUF_INIT(1 << 20);
 	struct error e = {0};
 	static const char *const pages[] = {"signin", "error", "pool", "worker", "worker-delete", "worker-new", "jobs",
-					    "job", "job-new", "users", "tokens", "accounts", "account", "account-delete", "secrets"};
+					    "job", "job-new", "users", "tokens", "accounts", "account", "account-delete", "secrets", "scaling", "policies", "policy"};
 
 	ck_assert_int_eq(template_load(NULL, &set, &e), OK);
 	for (size_t i = 0; i < ARRAY_LEN(pages); i++) {
