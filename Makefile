@@ -54,6 +54,8 @@ CHECK_SRC := $(wildcard tests/unit/*.c tests/db/*.c tests/http/*.c)
 CHECK_BIN := $(CHECK_SRC:tests/%.c=$(O)/tests/%)
 TESTLIB   := $(patsubst tests/%.c,$(O)/tests/%.o,$(wildcard tests/lib/*.c))
 BENCH_BIN := $(patsubst tests/%.c,$(O)/tests/%,$(wildcard tests/bench/*.c))
+SIM_OBJ   := $(patsubst tests/%.c,$(O)/tests/%.o,$(wildcard tests/sim/*.c))
+SIM_BIN   := $(O)/tests/sim/sim
 FUZZ_BIN  := $(patsubst tests/%.c,build/fuzz/tests/%,$(wildcard tests/fuzz/*.c))
 
 .DEFAULT_GOAL := all
@@ -105,12 +107,16 @@ $(CHECK_BIN) $(BENCH_BIN): $(O)/tests/%: $(O)/tests/%.o $(TESTLIB) $(LIBRARY)
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(TESTLIB) $(LIBRARY) $(shell pkg-config --libs check) $(LIBS)
 
+$(SIM_BIN): $(SIM_OBJ) $(TESTLIB) $(LIBRARY)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $^ $(shell pkg-config --libs check) $(LIBS)
+
 $(FUZZ_BIN): build/fuzz/tests/%: build/fuzz/tests/%.o $(LIBRARY)
 	$(call say,LD)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $< $(LIBRARY) $(LIBS)
 
-check-bin: $(CHECK_BIN)
-bench-bin: $(BENCH_BIN)
+check-bin: $(CHECK_BIN) $(SIM_BIN)
+bench-bin: $(BENCH_BIN) $(SIM_BIN)
 fuzz-bin: $(FUZZ_BIN)
 
 -include $(wildcard $(O)/*/*.d $(O)/*/*/*.d)

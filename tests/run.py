@@ -74,6 +74,7 @@ def suites():
         Suite("spin", shell("spin.sh")),
         Suite("db", programs("release", "db")),
         Suite("http", programs("release", "http")),
+        Suite("sim", [["build/release/tests/sim/sim"]]),
         Suite("agent", pytest("agent")),
         Suite("cli", pytest("cli")),
         Suite("kaggle", pytest("kaggle"), seconds=300),

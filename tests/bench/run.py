@@ -8,7 +8,7 @@ rows behind an nginx with the same settings, and against the same statement by
 pgbench (PostgreSQL's own limit); rounds alternate, medians are shown with
 their range.  Then private memory of a web process, and the time from POST
 notebook to healthy.  Last, the programs of tests/bench/*.c: the event loop's
-figures.
+figures; and a week of a pool, simulated.
 
 Rates are of a noisy machine that also runs the load generator: read ratios.
 """
@@ -201,6 +201,8 @@ def main():
         if os.access(program, os.X_OK) and program.is_file() and not program.suffix:
             print(f"\n{program.name}:", flush=True)
             subprocess.run([str(program)], check=True)
+    print("\nA simulated week:", flush=True)
+    subprocess.run([str(BUILD / "tests/sim/sim")], check=True)
 
 
 main()
