@@ -16,9 +16,15 @@ enum {
 	FETCH_SECONDS = 10,   /* until another look for what a run left */
 };
 
+/* Whatever its account allows: nothing was ever sent of a start that would have to be looked for. */
+static bool never_ran(const struct step *s)
+{
+	return !s->w.session || (!s->w.reference.len && s->w.launched_for < 0);
+}
+
 static enum err bring_down_remote(struct step *s, struct run *run)
 {
-	enum err err = s->w.run_over ? ERR_NOT_FOUND : call_ready(s->r, s->p, false, &s->e);
+	enum err err = s->w.run_over || never_ran(s) ? ERR_NOT_FOUND : call_ready(s->r, s->p, false, &s->e);
 
 	*run = (struct run){.reference = s->w.reference};
 	if (!err)

@@ -106,6 +106,30 @@ START_TEST(test_delete_under_refused_credentials_says_so_and_goes_on_with_new_on
 }
 END_TEST
 
+START_TEST(test_what_never_ran_is_deleted_under_refused_credentials)
+{
+	int64_t a = remote_account(1, "ada", "bad"), fresh, unsent;
+	pid_t p = remote_provisioner("");
+
+	remote_wait(1, "select count(*) from account where status = 'needs_human'");
+	fresh = remote_worker(a, "gpu");
+	unsent = remote_worker(a, "cpu");
+	remote_wait_code(fresh, "needs_human", "credentials");
+	remote_wait_code(unsent, "needs_human", "credentials");
+	/* As one who died between opening the session and sending its start leaves it. */
+	remote_sql("with s as (insert into session(worker_id, owner_id, account_id, provider, generation, limit_seconds) "
+		   "select id, owner_id, account_id, provider, generation, 3600 from worker where accelerator = 'cpu' returning id, worker_id) "
+		   "update worker w set session_id = s.id, state = 'starting' from s where w.id = s.worker_id");
+	remote_want(fresh, "deleted");
+	remote_want(unsent, "deleted");
+	remote_wait_state(fresh, "deleted");
+	remote_wait_state(unsent, "deleted");
+	ck_assert_int_eq(remote_count("select count(*) from session where state <> 'ended'"), 0);
+	ck_assert_int_eq(fake->calls[FAKE_FIND] + fake->calls[FAKE_REMOVE], 0);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
 START_TEST(test_account_without_credentials_keeps_no_worker_from_its_end)
 {
 	int64_t a = remote_account(1, "ada", "good"), id = remote_worker(a, "gpu");
@@ -179,6 +203,7 @@ int main(void)
 	tcase_add_test(t, test_failures_double_the_pause_and_one_probe_tries);
 	tcase_add_test(t, test_user_of_another_person_is_refused);
 	tcase_add_test(t, test_delete_under_refused_credentials_says_so_and_goes_on_with_new_ones);
+	tcase_add_test(t, test_what_never_ran_is_deleted_under_refused_credentials);
 	tcase_add_test(t, test_account_without_credentials_keeps_no_worker_from_its_end);
 	tcase_add_test(t, test_moved_box_opens_nothing);
 	tcase_add_test(t, test_sweep_removes_strays_adopts_the_lost_and_leaves_others_alone);
