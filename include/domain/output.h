@@ -3,7 +3,8 @@
  * small files, fetched and stored by a provisioner when the run has ended.
  *
  * They may hold whatever the code that ran printed, so they are for the worker's
- * owner and admins; to others they do not exist.
+ * owner and admins; to others they do not exist.  They outlive a deleted worker,
+ * until the leader's housekeeping takes them (retention_days after their session).
  */
 #ifndef DOMAIN_OUTPUT_H
 #define DOMAIN_OUTPUT_H

@@ -72,7 +72,8 @@ struct worker_filter {
 enum err worker_list(struct db *db, const struct principal *p, const struct worker_filter *f, struct rows *ret,
 		     struct error *e) must_check;
 enum err worker_get(struct db *db, const struct principal *p, int64_t id, struct rows *ret, struct error *e) must_check;
-/* Newest first, ids below `below` (0 = all).  A row without an id: it has had none. */
+/* Newest first, ids below `below` (0 = all).  A row without an id: it has had none.
+ * A deleted worker's too, to its owner and admins. */
 enum err worker_sessions(struct db *db, const struct principal *p, int64_t id, int64_t below, int limit, struct rows *ret,
 			 struct error *e) must_check;
 

@@ -1,4 +1,5 @@
--- What runs left at their providers: their owners' alone.
+-- What runs left at their providers: their owners' alone.  A deleted worker's too, for as long as its
+-- row is kept: what its delete saved first must be there to read.
 --
 -- $1 principal, $2 sees all (admin), $3 worker, $4 session.
 
@@ -8,7 +9,7 @@ select o.name, o.size, o.content is not null as kept, (extract(epoch from o.crea
 from session s
 join worker w on w.id = s.worker_id
 left join session_output o on o.session_id = s.id
-where s.id = $4::bigint and w.id = $3::bigint and (w.owner_id = $1::int or $2::boolean) and w.state <> 'deleted'
+where s.id = $4::bigint and w.id = $3::bigint and (w.owner_id = $1::int or $2::boolean)
 order by o.name;
 
 -- name: output_find idempotent
@@ -17,4 +18,4 @@ select o.content
 from session s
 join worker w on w.id = s.worker_id
 join session_output o on o.session_id = s.id
-where s.id = $4::bigint and w.id = $3::bigint and (w.owner_id = $1::int or $2::boolean) and w.state <> 'deleted' and o.name = $5::text;
+where s.id = $4::bigint and w.id = $3::bigint and (w.owner_id = $1::int or $2::boolean) and o.name = $5::text;

@@ -133,7 +133,7 @@ where w.id = $3::int and (w.owner_id = $1::int or $2::boolean) and w.state <> 'd
 
 -- name: worker_sessions idempotent
 -- Its sessions below id $5, newest first, $6 at most; $4 the worker.  No row: no such worker; one
--- row without an id: none yet.
+-- row without an id: none yet.  A deleted worker's are still its owner's to read.
 select s.*
 from worker w
 join account a on a.id = w.account_id
@@ -145,5 +145,5 @@ left join lateral (
     case when m.own then (select count(*) from session_output o where o.session_id = s.id) else 0 end as outputs,
     greatest(0, date_part('epoch', coalesce(s.ended_at, now()) - s.started_at)) as runtime_seconds
   from session s where s.worker_id = w.id and s.id < $5::bigint order by s.id desc limit $6::int) s on true
-where w.id = $4::int and w.state <> 'deleted' and (m.own or $3::boolean or (p.sharing_allowed and a.sharing = 'all'))
+where w.id = $4::int and (m.own or w.state <> 'deleted' and ($3::boolean or (p.sharing_allowed and a.sharing = 'all')))
 order by s.id desc;

@@ -158,9 +158,9 @@ const struct route routes[] = {
 	{API(POST, "/api/gpu/workers/notebooks/:id/enrolment", "notebooks.enrol"), AUTH_ANY, PERM_MANAGE, NOTHING, notebook_enrol,
 	 .summary = "A line with a fresh token, to start a worker by hand."},
 	{API(GET, "/api/gpu/workers/notebooks/:id/sessions", "notebooks.sessions"), AUTH_ANY, PERM_READ, NOTHING,
-	 notebook_sessions, .query = notebook_sessions_query, .summary = "Its sessions, newest first."},
+	 notebook_sessions, .query = notebook_sessions_query, .summary = "Its sessions, newest first; yours also once it is deleted."},
 	{API(GET, "/api/gpu/workers/notebooks/:id/sessions/:session/outputs", "outputs.list"), AUTH_ANY, PERM_READ, NOTHING,
-	 outputs_list, .summary = "What a session of yours left at its provider."},
+	 outputs_list, .summary = "What a session of yours left at its provider; also once its notebook is deleted."},
 	{API(GET, "/api/gpu/workers/notebooks/:id/sessions/:session/outputs/:name*", "outputs.get"), AUTH_ANY, PERM_READ, NOTHING,
 	 outputs_get, .summary = "The log of a session, as text, or a file that it left."},
 

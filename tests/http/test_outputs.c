@@ -117,8 +117,26 @@ START_TEST(test_owner_and_admin_only)
 	ck_assert_int_eq(get(&ann, other, ""), 404);
 	ck_assert_int_eq(get(&eve, worker, "/run.log"), 404);
 	ck_assert_int_eq(get(NULL, worker, "/run.log"), 401);
+}
+END_TEST
+
+/* What a delete saved first is there to read afterwards, by those who could before. */
+START_TEST(test_outlive_their_worker)
+{
+	leave("run.log", "'\\x61'");
+	world_sql(w, "update account set sharing = 'all'");
 	world_sql(w, "update worker set state = 'deleted', desired = 'deleted' where id = %lld", (long long)worker);
-	ck_assert_int_eq(get(&ann, worker, "/run.log"), 404);
+	ck_assert_int_eq(callf(&c, &ann, NULL, "GET /api/gpu/workers/notebooks/%lld", (long long)worker), 404);
+	ck_assert_int_eq(get(&ann, worker, "/run.log"), 200);
+	ck_assert(str_eqz(c.text, "a"));
+	ck_assert_int_eq(get(&root, worker, ""), 200);
+	ck_assert_str_eq(call_str(&c, "outputs.0.name"), "run.log");
+	ck_assert_int_eq(callf(&c, &ann, NULL, "GET /api/gpu/workers/notebooks/%lld/sessions", (long long)worker), 200);
+	ck_assert_int_eq(call_int(&c, "sessions.0.outputs"), 1);
+	ck_assert_int_eq(callf(&c, &root, NULL, "GET /api/gpu/workers/notebooks/%lld/sessions", (long long)worker), 200);
+	ck_assert_int_eq(get(&bob, worker, ""), 404);
+	ck_assert_int_eq(get(&bob, worker, "/run.log"), 404);
+	ck_assert_int_eq(callf(&c, &bob, NULL, "GET /api/gpu/workers/notebooks/%lld/sessions", (long long)worker), 404);
 }
 END_TEST
 
@@ -147,6 +165,7 @@ int main(void)
 	tcase_add_test(t, test_log_is_read);
 	tcase_add_test(t, test_absent);
 	tcase_add_test(t, test_owner_and_admin_only);
+	tcase_add_test(t, test_outlive_their_worker);
 	tcase_add_test(t, test_sessions_count_them);
 	suite_add_tcase(s, t);
 	return unit_run(s);
