@@ -200,3 +200,10 @@ delete from operation where id = any(array(
 delete from session_live where session_id = any(array(
   select l.session_id from session_live l join session s on s.id = l.session_id
   where s.state = 'ended' and s.ended_at < now() - interval '1 day' limit $1::int));
+
+-- name: output_expire
+-- What sessions that ended $2 days ago left, $1 files at most.
+delete from session_output o using (
+  select x.session_id, x.name from session_output x join session s on s.id = x.session_id
+  where s.state = 'ended' and s.ended_at < now() - make_interval(days => $2::int) limit $1::int) old
+where o.session_id = old.session_id and o.name = old.name;

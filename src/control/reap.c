@@ -11,6 +11,7 @@ enum {
 	ROUND_MS = 500,
 	HOUSEKEEPING_MS = 60000,
 	BATCH = 500,
+	OUTPUTS = 200,              /* files that a round deletes: some are large */
 	ACCOUNTS = 50,              /* whose ledger a round brings to the present */
 	PARTITIONS_AHEAD = 3,
 	AUDIT_DAYS = 365,           /* at least */
@@ -189,6 +190,7 @@ static void housekeep(struct reaper *r)
 	(void)!db_run(r->db, STMT_LOGIN_EXPIRE, ARGS(arg_i64(BATCH)), NULL, NULL);
 	(void)!db_run(r->db, STMT_OPERATION_EXPIRE, ARGS(arg_i64(BATCH), arg_i64(days)), NULL, NULL);
 	(void)!db_run(r->db, STMT_SESSION_LIVE_EXPIRE, ARGS(arg_i64(BATCH)), NULL, NULL);
+	(void)!db_run(r->db, STMT_OUTPUT_EXPIRE, ARGS(arg_i64(OUTPUTS), arg_i64(days)), NULL, NULL);
 	(void)!db_run(r->db, STMT_RUN_TIME_EXPIRE, ARGS(arg_i64(BATCH), arg_i64(days), arg_i64(ESTIMATE_KINDS)), NULL, NULL);
 	if (!quota_settle_due(r->db, ACCOUNTS, &accounts, NULL))
 		more |= accounts == ACCOUNTS;

@@ -370,6 +370,26 @@ START_TEST(test_old_rows_leave_and_what_waits_stays)
 }
 END_TEST
 
+/* Two hundred a round; those of sessions that run, or ended lately, stay. */
+START_TEST(test_outputs_leave_after_their_time)
+{
+	int64_t old = healthy("local"), late = healthy("local"), live = healthy("local");
+
+	pool_sql(&pool, "update session set state = 'ended', ended_at = now() - interval '31 days' where id = %lld; "
+			"update session set state = 'ended', ended_at = now() - interval '29 days' where id = %lld",
+		 (long long)old, (long long)late);
+	pool_sql(&pool, "insert into session_output(session_id, name, size, content, created_at) select s, 'file ' || n, 1, '\\x61', now() - interval '40 days' "
+			"from unnest(array[%lld, %lld, %lld]) s, generate_series(1, 250) n",
+		 (long long)old, (long long)late, (long long)live);
+	round_after(1);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from session_output where session_id = %lld", (long long)old), 50);
+	round_after(61);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from session_output where session_id = %lld", (long long)old), 0);
+	round_after(61);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from session_output"), 500);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("reap");
@@ -393,6 +413,7 @@ int main(void)
 	tcase_add_test(t, test_notice_before_the_deadline);
 	tcase_add_test(t, test_due_jobs_are_promoted);
 	tcase_add_test(t, test_old_rows_leave_and_what_waits_stays);
+	tcase_add_test(t, test_outputs_leave_after_their_time);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
