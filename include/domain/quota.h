@@ -105,10 +105,11 @@ struct quota_told {
  * *cut is the number of those; the caller wakes their agents (a "drain" is not
  * needed: each heartbeat's answer has the new deadline).
  *
- * A resource without a row in provider_limit is passed over.  Figures beyond
- * reason (negative, over a year) are ERR_INVALID and change nothing; a reset
- * that is past, or belongs to the week after ours, means that its clock and
- * ours disagree about the week, and that resource is passed over.
+ * A resource is passed over, as if nothing were told of it, and the others are
+ * taken: when it has no row in provider_limit; when a figure is beyond reason
+ * (negative, over a year, a reset after 2106), which a line in the log tells;
+ * when its reset is past or belongs to the week after ours, that is, its clock
+ * and ours disagree about the week.
  */
 enum err quota_tell(struct db *db, int64_t account, const struct quota_told *items, size_t n, int *cut, struct error *e) must_check;
 

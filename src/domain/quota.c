@@ -180,12 +180,10 @@ static bool plausible(int64_t seconds)
 	return seconds >= -1 && seconds <= TOLD_MOST;
 }
 
-static enum err check_told(const struct quota_told *t, struct error *e)
+static bool makes_sense(const struct quota_told *t)
 {
-	if (plausible(t->used_seconds) && plausible(t->reserved_seconds) && plausible(t->limit_seconds) && t->resets_at >= -1 &&
-	    t->resets_at <= UINT32_MAX)
-		return OK;
-	return error_field(e, ERR_INVALID, t->resource, "The provider's figures of %s make no sense.", t->resource);
+	return plausible(t->used_seconds) && plausible(t->reserved_seconds) && plausible(t->limit_seconds) && t->resets_at >= -1 &&
+	       t->resets_at <= UINT32_MAX;
 }
 
 struct telling {
@@ -211,6 +209,8 @@ static enum err tell(struct db *db, void *ctx)
 		cleanup_rows struct rows rows = {0};
 		const struct quota_told *t = &all->items[i];
 
+		if (!makes_sense(t))
+			continue;
 		err = db_run(db, STMT_QUOTA_TELL,
 			     ARGS(arg_i64(all->account), arg_cstr(t->resource), arg_told(t->limit_seconds), arg_told(t->resets_at),
 				  arg_told(t->used_seconds), arg_told(t->reserved_seconds)),
@@ -223,12 +223,14 @@ static enum err tell(struct db *db, void *ctx)
 enum err quota_tell(struct db *db, int64_t account, const struct quota_told *items, size_t n, int *cut, struct error *e)
 {
 	struct telling all = {.account = account, .items = items, .count = n, .e = e};
-	enum err err = OK;
+	enum err err;
 
-	for (size_t i = 0; !err && i < n; i++)
-		err = check_told(&items[i], e);
-	if (!err)
-		err = tx_run(db, tell, &all, e);
+	for (size_t i = 0; i < n; i++)
+		if (!makes_sense(&items[i]))
+			log_warn("quota.senseless", "account=%lld resource=%s used=%lld reserved=%lld limit=%lld resets=%lld", (long long)account,
+				 items[i].resource, (long long)items[i].used_seconds, (long long)items[i].reserved_seconds,
+				 (long long)items[i].limit_seconds, (long long)items[i].resets_at);
+	err = tx_run(db, tell, &all, e);
 	*cut = err ? 0 : all.cut;
 	return err;
 }
