@@ -45,7 +45,7 @@ struct config {
 	int64_t place_own, place_time, place_expiry, place_load; /* weights of placement's preferences */
 	int64_t deadline_notice_seconds; /* a session drains so long before its deadline */
 	int64_t grace_seconds;     /* added before anything is reaped */
-	int64_t retention_days;    /* finished jobs, logs, events */
+	int64_t retention_days;    /* finished jobs, logs, events, outputs */
 	int64_t max_log;           /* bytes an attempt */
 	int64_t max_artifact;      /* bytes each */
 	int64_t max_artifacts_job; /* bytes a job */
