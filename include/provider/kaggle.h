@@ -156,8 +156,8 @@ const char *kaggle_inputs_refused(struct provider_call *c, const struct json *an
 enum err kaggle_start(struct provider_call *c, const struct launch *l, struct run *ret) must_check;
 enum err kaggle_find(struct provider_call *c, const struct launch *l, struct run *ret) must_check;
 bool kaggle_launch_valid(const struct launch *l, struct error *why);
-/* ERR_NOT_FOUND while Kaggle shows no log, which may come minutes after the end;
- * ERR_GONE when the notebook is no longer there. */
+/* The log is empty while Kaggle shows none: it may come a while after the end, or
+ * never.  ERR_GONE when the notebook is no longer there. */
 enum err kaggle_outputs(struct provider_call *c, const struct run *run, struct outputs *ret) must_check;
 
 /* ---- the log of a run: kaggle_log.c ---- */

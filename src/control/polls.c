@@ -25,7 +25,7 @@ enum {
 	EXIT_SECONDS = 60,         /* in which it goes then */
 	INSIST_SECONDS = 120,      /* after the first request to the provider */
 	REPEAT_SECONDS = 30,       /* a request is not repeated sooner */
-	LOG_SECONDS = 60,          /* a run that says nothing so long after its end had nothing to say */
+	LOG_SECONDS = 60,          /* a run that says nothing so long after its end had nothing to say, whatever files it left */
 	KEEP_SECONDS = 600,        /* what cannot be fetched until then is let go */
 	KEEP_MOST_MS = 60000,
 	LONGEST_SECONDS = 26 * 3600, /* no provider lets a run last so long after its session */
@@ -164,7 +164,7 @@ static enum err fetch(struct look *l, struct outputs *left)
 	*left = (struct outputs){0};
 	if (l->p->caps & CAN_LOGS)
 		err = call_outputs(l->r, l->p, &l->run, left, &l->e);
-	if (!err && !left->log.len && !left->file_count && l->w.over_for < LOG_SECONDS)
+	if (!err && !left->log.len && l->w.over_for < LOG_SECONDS)
 		err = ERR_UNAVAILABLE;
 	if (err)
 		*left = (struct outputs){0};

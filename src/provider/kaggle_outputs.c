@@ -107,8 +107,6 @@ static enum err read_pages(struct provider_call *c, const struct kaggle_referenc
 			return err;
 		if (!page)
 			read_log(answer, log);
-		if (!page && !log->len)
-			return error_set(c->error, ERR_NOT_FOUND, "Kaggle does not show the run's log yet.");
 		err = add_files(c, answer, l);
 		if (err)
 			return err;
@@ -154,6 +152,8 @@ static enum err fill_log(struct provider_call *c, const struct buf *log, struct 
 
 	if (!all.ptr)
 		return kaggle_no_memory(c);
+	if (!all.len)
+		return OK;
 	while (begin < all.len && ((unsigned char)all.ptr[begin] & 0xc0) == 0x80)
 		begin++;
 	ret->whole_log = all;

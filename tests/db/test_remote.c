@@ -84,6 +84,38 @@ START_TEST(test_run_that_ends_unasked_gives_its_jobs_back_at_once_and_starts_aga
 }
 END_TEST
 
+static bool fetched_twice(void *unused)
+{
+	(void)unused;
+	remote_hurry();
+	return fake->calls[FAKE_OUTPUTS] >= 2;
+}
+
+START_TEST(test_files_of_a_run_without_a_log_are_kept_when_no_log_comes)
+{
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu"), first;
+	pid_t p = remote_provisioner("");
+
+	remote_wait_started(id);
+	remote_register(id, "{gpu,T4}");
+	first = remote_count("select session_id from worker");
+	fake_of(id)->mute = true;
+	remote_sql("update session set registered_at = now() - interval '1 hour'");
+	fake_end(id, "error", "Fake says that it failed.");
+	remote_wait(1, "select count(*) from session where id = %lld and state = 'ended' and over_at is not null", (long long)first);
+	/* Its log may still come. */
+	ck_assert(wait_for(fetched_twice, NULL, REMOTE_SOON));
+	ck_assert_int_eq(remote_count("select count(*) from session_output"), 0);
+	ck_assert_int_eq(remote_count("select count(*) from session_poll where session_id = %lld", (long long)first), 1);
+	remote_sql("update session set over_at = now() - interval '2 minutes' where over_at is not null");
+	remote_wait(0, "select count(*) from session_poll where session_id = %lld", (long long)first);
+	ck_assert_int_eq(remote_count("select count(*) from session where id = %lld and outputs_at is not null and log_tail is null", (long long)first), 1);
+	ck_assert_int_eq(remote_count("select count(*) from session_output where name in ('results/out.json', 'model.bin')"), 2);
+	ck_assert_int_eq(remote_count("select count(*) from session_output"), 2);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
 START_TEST(test_run_that_never_registers_ends_with_what_its_log_says)
 {
 	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu");
@@ -413,6 +445,7 @@ int main(void)
 	tcase_set_timeout(t, 180);
 	tcase_add_test(t, test_start_watch_stop_start_delete);
 	tcase_add_test(t, test_run_that_ends_unasked_gives_its_jobs_back_at_once_and_starts_again);
+	tcase_add_test(t, test_files_of_a_run_without_a_log_are_kept_when_no_log_comes);
 	tcase_add_test(t, test_run_that_never_registers_ends_with_what_its_log_says);
 	tcase_add_test(t, test_three_runs_that_never_register_fail_the_worker);
 	tcase_add_test(t, test_run_without_the_gpu_that_was_asked_is_ended);

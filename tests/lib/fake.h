@@ -28,6 +28,7 @@ struct fake_run {
 	char code[32], reason[FAKE_TEXT], log[FAKE_TEXT];
 	char said_code[32], said_reason[FAKE_TEXT]; /* what the log says */
 	int late;                  /* so many times outputs() has nothing yet */
+	bool mute;                 /* it has files but no log */
 };
 
 /* The next `times` calls of a kind: an error, before or after they took effect. */

@@ -1151,22 +1151,37 @@ START_TEST(test_outputs)
 }
 END_TEST
 
-START_TEST(test_log_that_is_not_there_yet)
+START_TEST(test_log_that_is_not_there)
 {
+	static struct peer files;
+	const struct peer_answer content = {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", PEER_HANG_UP};
 	struct outputs out;
 
+	peer_start(&files, NULL, &content, 1);
 	answer(200, "{\"files\":[],\"log\":\"\"}");
 	answer(200, "{}");
-	answer(200, "{\"files\":[{\"url\":\"http://127.0.0.1:1/a\",\"fileName\":\"a\"}],\"logNullable\":\"\",\"hasLog\":false}");
+	answer(200, arena_printf(&arena, "{\"files\":[{\"url\":\"http://127.0.0.1:%d/a\",\"fileName\":\"a\"}],\"logNullable\":\"\",\"hasLog\":false,"
+					 "\"nextPageToken\":\"t2\"}", files.port));
+	answer(200, "{\"files\":[{\"url\":\"\",\"fileName\":\"b\"}]}");
 	missing();
 	answer(500, "{}");
 	serve();
-	ck_assert_int_eq(outputs(&out), ERR_NOT_FOUND);
-	ck_assert_int_eq(outputs(&out), ERR_NOT_FOUND);
-	ck_assert_int_eq(outputs(&out), ERR_NOT_FOUND);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(outputs(&out), OK);
+		ck_assert(!out.log.ptr && !out.whole_log.ptr && !out.reason);
+		ck_assert_uint_eq(out.file_count, 0);
+	}
+	/* What files there are do not wait for it. */
+	ck_assert_int_eq(outputs(&out), OK);
+	ck_assert(!out.log.ptr && !out.whole_log.ptr && !out.reason);
+	ck_assert_uint_eq(out.file_count, 2);
+	ck_assert(str_eqz(out.files[0].content, "hello"));
+	ck_assert_str_eq(out.files[1].name, "b");
 	ck_assert_int_eq(outputs(&out), ERR_GONE);
 	ck_assert_int_eq(outputs(&out), ERR_UNAVAILABLE);
 	called();
+	peer_stop(&files);
+	peer_free(&files);
 }
 END_TEST
 
@@ -1280,7 +1295,7 @@ int main(void)
 	tcase_add_test(t, test_what_is_not_ours_is_neither_stopped_nor_deleted);
 	tcase_add_test(t, test_remove);
 	tcase_add_test(t, test_outputs);
-	tcase_add_test(t, test_log_that_is_not_there_yet);
+	tcase_add_test(t, test_log_that_is_not_there);
 	tcase_add_test(t, test_log_in_other_forms);
 	tcase_add_test(t, test_more_files_than_are_kept);
 	tcase_add_test(t, test_links_elsewhere_on_this_machine);
