@@ -107,8 +107,9 @@ enum err kaggle_call(struct provider_call *c, const char *method, struct json *a
 /* What came after kaggle_call(): whether ERR_FORBIDDEN and ERR_NOT_FOUND mean that
  * the thing is missing, ERR_NOT_FOUND, for the credentials are good; other errors pass. */
 enum err kaggle_prove(struct provider_call *c, enum err err) must_check;
-/* What a text that came with an answer means: sets the error, with Kaggle's words in it. */
-enum err kaggle_refusal(struct provider_call *c, struct str text, enum err otherwise);
+/* What a text that came with an answer about a notebook means, whose name in it says
+ * nothing (STR_NULL = about none): sets the error, with Kaggle's words in it. */
+enum err kaggle_refusal(struct provider_call *c, struct str text, struct str name, enum err otherwise);
 /* GET of a path below the base address: where it redirects to, in the arena. */
 enum err kaggle_redirect(struct provider_call *c, const char *path, const char **location) must_check;
 /* A file that an answer linked to: no credentials go there.  ERR_TOO_LARGE above most. */

@@ -14,6 +14,7 @@ enum {
 	ANSWER_MOST = 4 << 20,
 	OUTPUT_MOST = 16 << 20,        /* holds the log */
 	QUOTE_MOST = 150,              /* bytes of Kaggle's own words in a sentence */
+	WORDS_MOST = 512,              /* bytes of them that are judged */
 };
 
 int64_t kaggle_left(const struct provider_call *c)
@@ -155,12 +156,21 @@ static void quote(struct str text, char ret[QUOTE_MOST + 8])
 	snprintf(ret, QUOTE_MOST + 8, "%.*s%s", (int)cut, b.len ? b.ptr : "", cut < b.len || text.len > QUOTE_MOST ? " …" : "");
 }
 
-static bool holds(struct str text, const char *words)
+/* The words to be judged: without the notebook's name and the title made of
+ * it, which are a person's words and may be any: "phone-reviews". */
+static void own_words(struct str text, struct str name, char ret[WORDS_MOST])
 {
-	char all[512];
+	char own[64];
+	size_t len = name.len < sizeof(own) ? name.len : 0;
 
-	snprintf(all, sizeof(all), "%.*s", STR_ARG(text));
-	return strcasestr(all, words) != NULL;
+	snprintf(ret, WORDS_MOST, "%.*s", STR_ARG(text));
+	snprintf(own, sizeof(own), "%.*s", (int)len, len ? name.ptr : "");
+	for (int form = 0; len && form < 2; form++) {
+		for (char *at = ret; (at = strcasestr(at, own)); at += len)
+			memset(at, '*', len);
+		for (size_t i = 0; i < len; i++)
+			own[i] = own[i] == '-' ? ' ' : own[i];
+	}
 }
 
 static enum err say(struct provider_call *c, enum err err, const char *reason, const char *sentence, struct str text)
@@ -175,12 +185,15 @@ static enum err say(struct provider_call *c, enum err err, const char *reason, c
 	return with_reason(c, err, reason);
 }
 
-enum err kaggle_refusal(struct provider_call *c, struct str text, enum err otherwise)
+enum err kaggle_refusal(struct provider_call *c, struct str text, struct str name, enum err otherwise)
 {
+	char words[WORDS_MOST];
+
+	own_words(text, name, words);
 	for (size_t i = 0; i < ARRAY_LEN(refusals); i++) {
 		const struct refusal *r = &refusals[i];
 
-		if (holds(text, r->words) && holds(text, r->more))
+		if (strcasestr(words, r->words) && strcasestr(words, r->more))
 			return say(c, r->err, r->reason, r->sentence, text);
 	}
 	return say(c, otherwise, otherwise == ERR_RATE ? "rate" : NULL, sentences[otherwise] ? sentences[otherwise] : "Kaggle refused it.",
@@ -199,7 +212,7 @@ static struct str without_key(const struct credentials *k, struct str text)
 }
 
 /* What a status means: only the words may make it mean more. */
-static enum err by_status(struct provider_call *c, int status, struct str words, int64_t retry_after_s)
+static enum err by_status(struct provider_call *c, int status, struct str words, struct str name, int64_t retry_after_s)
 {
 	static const struct {
 		int status;
@@ -226,7 +239,7 @@ static enum err by_status(struct provider_call *c, int status, struct str words,
 	/* Somebody has it open in an editor, or saves at this moment: no failure of Kaggle's. */
 	if (status == 409)
 		return say(c, ERR_UNAVAILABLE, "unsettled", "At Kaggle somebody is changing this notebook, or its title is another's.", words);
-	return kaggle_refusal(c, words, err);
+	return kaggle_refusal(c, words, name, err);
 }
 
 /* ---- the call ------------------------------------------------------------- */
@@ -247,7 +260,8 @@ static enum err no_answer(struct provider_call *c, enum err err, const struct er
 	}
 }
 
-static enum err read_answer(struct provider_call *c, const struct credentials *k, const struct http_reply *reply, bool push, struct json **ret)
+static enum err read_answer(struct provider_call *c, const struct credentials *k, const struct http_reply *reply, struct str name, bool push,
+			    struct json **ret)
 {
 	cleanup_json struct json *body = NULL;
 	bool good = reply->status >= 200 && reply->status <= 299;
@@ -261,10 +275,10 @@ static enum err read_answer(struct provider_call *c, const struct credentials *k
 		words = without_key(k, kaggle_complaint(body, &status));
 	}
 	if (status < 200 || status > 299)
-		return by_status(c, status, words, reply->retry_after_s);
+		return by_status(c, status, words, name, reply->retry_after_s);
 	/* What a push and an end say with a 200 is for their callers to judge. */
 	if (words.len && !push && !kaggle_text(body, "errorMessage").len)
-		return kaggle_refusal(c, words, ERR_UPSTREAM);
+		return kaggle_refusal(c, words, name, ERR_UPSTREAM);
 	*ret = steal_ptr(body);
 	return OK;
 }
@@ -286,6 +300,16 @@ static void tell(const char *method, const struct http_reply *reply, int64_t ms,
 		 reply->status, (long long)ms, err_name(err), id);
 }
 
+/* The notebook that a call is about; STR_NULL = none. */
+static struct str named(const struct json *args)
+{
+	struct str name = json_str(args, "kernelSlug"), slug = json_str(args, "slug"), owner;
+
+	if (!name.len && str_cut(&slug, '/', &owner))
+		name = slug;
+	return name;
+}
+
 enum err kaggle_call(struct provider_call *c, const char *method, struct json *args, unsigned flags, struct json **ret)
 {
 	cleanup_credentials struct credentials k = {0};
@@ -293,6 +317,7 @@ enum err kaggle_call(struct provider_call *c, const char *method, struct json *a
 	cleanup_arena struct arena scratch = {.limit = (flags & KAGGLE_OUTPUT ? OUTPUT_MOST : ANSWER_MOST) + (64 << 10)};
 	int64_t begin = clock_ms();
 	struct http_reply reply = {0};
+	struct str name = arena_str(c->arena, named(args));
 	struct error why = {0};
 	enum err err;
 
@@ -317,7 +342,7 @@ enum err kaggle_call(struct provider_call *c, const char *method, struct json *a
 	crypto_wipe(auth.ptr, auth.len);
 	crypto_wipe(body.ptr, body.len); /* a push holds the agent's token */
 	tell(method, &reply, clock_ms() - begin, err);
-	return err ? no_answer(c, err, &why) : read_answer(c, &k, &reply, flags & KAGGLE_PUSH, ret);
+	return err ? no_answer(c, err, &why) : read_answer(c, &k, &reply, name, flags & KAGGLE_PUSH, ret);
 }
 
 /* "No", and nothing in it that says more. */
@@ -379,7 +404,7 @@ enum err kaggle_redirect(struct provider_call *c, const char *path, const char *
 		*location = reply.location;
 	if (reply.status >= 200 && reply.status <= 399)
 		return OK;
-	return by_status(c, reply.status, STR_NULL, reply.retry_after_s);
+	return by_status(c, reply.status, STR_NULL, STR_NULL, reply.retry_after_s);
 }
 
 enum err kaggle_fetch(struct provider_call *c, const char *url, size_t most, struct str *ret)

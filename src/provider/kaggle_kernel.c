@@ -244,7 +244,7 @@ enum err kaggle_delete(struct provider_call *c, const char *owner, const char *n
 	if (err)
 		return err == ERR_NOT_FOUND ? OK : err;
 	words = kaggle_complaint(answer, NULL);
-	return words.len ? kaggle_refusal(c, words, ERR_UPSTREAM) : OK;
+	return words.len ? kaggle_refusal(c, words, str_of(name), ERR_UPSTREAM) : OK;
 }
 
 /* ---- inputs --------------------------------------------------------------- */

@@ -218,7 +218,7 @@ static enum err doubtful(struct provider_call *c, const struct launch *l, const 
 /* A text in an answer that is otherwise fine. */
 static enum err refused(struct provider_call *c, const struct launch *l, const char *owner, struct str words, struct run *ret)
 {
-	enum err err = kaggle_refusal(c, words, ERR_INVALID);
+	enum err err = kaggle_refusal(c, words, str_of(l->name), ERR_INVALID);
 
 	/* No room means that nothing was started; other words were seen on runs that had. */
 	return err == ERR_QUOTA ? err : doubtful(c, l, owner, err, ret);

@@ -564,6 +564,38 @@ START_TEST(test_refused_push)
 }
 END_TEST
 
+/* A name is a person's words: it says nothing of the account. */
+static const struct {
+	int status;
+	const char *body;
+	enum err err;
+	const char *reason;
+} refusals_by_name[] = {
+	{200, "{\"error\":\"Notebook alice/verify-phone-weekly not found\"}", ERR_INVALID, NULL},
+	{200, "{\"error\":\"The title 'Verify Phone Weekly' is taken, and its quota of names.\"}", ERR_INVALID, NULL},
+	{400, "{\"code\":400,\"message\":\"bad title: verify phone weekly\"}", ERR_INVALID, NULL},
+	{200, "{\"error\":\"alice/verify-phone-weekly: you must verify your identity.\"}", ERR_FORBIDDEN, "account"},
+	{200, "{\"error\":\"verify phone weekly: Maximum weekly GPU quota of 30.00 hours reached.\"}", ERR_QUOTA, "quota"},
+};
+
+START_TEST(test_refusal_that_quotes_the_name)
+{
+	struct launch l = launch_of();
+	struct run run;
+
+	l.name = "verify-phone-weekly";
+	missing();
+	answer(refusals_by_name[_i].status, refusals_by_name[_i].body);
+	if (refusals_by_name[_i].status == 200 && refusals_by_name[_i].err != ERR_QUOTA)
+		missing();
+	serve();
+	ck_assert_msg(provider_kaggle.start(&call, &l, &run) == refusals_by_name[_i].err, "%d %s", error.code, error.msg);
+	with_reason(refusals_by_name[_i].reason);
+	ck_assert_ptr_nonnull(strcasestr(error.msg, "verify")); /* it is quoted all the same */
+	called();
+}
+END_TEST
+
 START_TEST(test_refusal_of_a_push_that_took_effect)
 {
 	struct run run;
@@ -1267,6 +1299,7 @@ int main(void)
 	tcase_add_test(t, test_proof_by_another_call);
 	tcase_add_test(t, test_missing_is_nothing_without_good_credentials);
 	tcase_add_loop_test(t, test_refused_push, 0, ARRAY_LEN(refusals));
+	tcase_add_loop_test(t, test_refusal_that_quotes_the_name, 0, ARRAY_LEN(refusals_by_name));
 	tcase_add_loop_test(t, test_refusal_of_a_push_that_took_effect, 0, ARRAY_LEN(refusals));
 	tcase_add_test(t, test_push_whose_answer_is_lost);
 	tcase_add_test(t, test_push_that_the_account_may_not_make);
