@@ -114,7 +114,7 @@ bool kaggle_status_read(const struct json *answer, enum kaggle_status *ret)
 	};
 	static const char prefix[] = "kernelworkerstatus";
 	const struct json *v = kaggle_get(answer, "status");
-	int64_t n = json_as_i64(v, -1);
+	int64_t n = kaggle_number(answer, "status");
 	char text[64];
 	const char *word = text;
 

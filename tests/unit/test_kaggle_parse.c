@@ -93,7 +93,8 @@ static const struct {
 	{"\"complete\"", KAGGLE_COMPLETE}, {"\"Error\"", KAGGLE_ERROR}, {"\"cancelRequested\"", KAGGLE_CANCEL_REQUESTED},
 	{"\"CANCEL_REQUESTED\"", KAGGLE_CANCEL_REQUESTED}, {"\"cancelAcknowledged\"", KAGGLE_CANCEL_ACKNOWLEDGED},
 	{"\"CANCEL_ACKNOWLEDGED\"", KAGGLE_CANCEL_ACKNOWLEDGED}, {"\"newScript\"", KAGGLE_NEW_SCRIPT}, {"0", KAGGLE_QUEUED},
-	{"1", KAGGLE_RUNNING}, {"6", KAGGLE_NEW_SCRIPT}, {"7", -1}, {"-1", -1}, {"\"\"", -1}, {"null", -1}, {"\"HIBERNATING\"", -1},
+	{"1", KAGGLE_RUNNING}, {"6", KAGGLE_NEW_SCRIPT}, {"7", -1}, {"-1", -1},
+	{"\"2\"", KAGGLE_COMPLETE}, {"\"0\"", KAGGLE_QUEUED}, {"\"7\"", -1}, {"\"-1\"", -1}, {"\"2x\"", -1}, {"3.0", KAGGLE_ERROR}, {"\"\"", -1}, {"null", -1}, {"\"HIBERNATING\"", -1},
 	{"\"KERNEL_WORKER_STATUS_\"", -1}, {"{}", -1}, {"\"RUNNINGRUNNINGRUNNINGRUNNINGRUNNINGRUNNINGRUNNINGRUNNINGRUNNING\"", -1},
 };
 
