@@ -288,14 +288,25 @@ const char *kaggle_inputs_refused(struct provider_call *c, const struct json *an
 	return names_in(c, &b);
 }
 
-/* A model may be listed with a version that was not asked for. */
+/* owner/model/framework/variation of a model, which may be listed with another version than
+ * was asked for, or with none. */
+static struct str without_version(struct str name)
+{
+	int slashes = 0;
+
+	for (size_t i = 0; i < name.len; i++)
+		if (name.ptr[i] == '/' && ++slashes == 4)
+			return (struct str){name.ptr, i};
+	return name;
+}
+
 static bool lists(const struct json *list, struct str wanted)
 {
+	wanted = without_version(wanted);
 	for (size_t i = 0; i < json_len(list); i++) {
-		struct str have = json_as_str(json_at(list, i));
+		struct str have = without_version(json_as_str(json_at(list, i)));
 
-		if (have.len >= wanted.len && !strncasecmp(have.ptr, wanted.ptr, wanted.len) &&
-		    (have.len == wanted.len || have.ptr[wanted.len] == '/'))
+		if (have.len == wanted.len && !strncasecmp(have.ptr, wanted.ptr, wanted.len))
 			return true;
 	}
 	return false;
@@ -318,8 +329,8 @@ const char *kaggle_inputs_lost(struct provider_call *c, const struct kaggle_kern
 	for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
 		const struct json *list = kaggle_get(meta, wanted[i].key);
 
-		/* Where Kaggle shows no list it does not say that something is missing. */
-		for (const char *const *name = wanted[i].names; name && *name && json_type_of(list) == JSON_ARRAY; name++)
+		/* A list that is left out is an empty one, by the rules of the format. */
+		for (const char *const *name = wanted[i].names; name && *name; name++)
 			if (!lists(list, str_of(*name)))
 				add_name(&b, wanted[i].kind, str_of(*name));
 	}

@@ -810,25 +810,58 @@ START_TEST(test_find_never_says_no_on_a_failure)
 }
 END_TEST
 
+static const char *const no_names[] = {NULL};
+
+/* Which of the inputs "alice/data" and "a/b/c/d/2" a notebook lacks. */
+static const struct {
+	const char *more;   /* of what GetKernel shows */
+	const char *lost;
+} founds[] = {
+	{",\"datasetDataSources\":[\"Alice/Data\"],\"modelDataSources\":[\"a/b/c/d/2\"]", NULL},
+	{",\"datasetDataSources\":[\"x/y\",\"alice/data\"],\"modelDataSources\":[\"A/b/c/d/3\"]", NULL},
+	{",\"datasetDataSources\":[\"alice/data\"],\"modelDataSources\":[\"a/b/c/d\"]", NULL},
+	{",\"datasetDataSources\":[\"alice/data2\"],\"modelDataSources\":[\"a/b/c/d\"]", "dataset alice/data."},
+	{",\"datasetDataSources\":[\"alice/dat\"],\"modelDataSources\":[\"a/b/c/d\"]", "dataset alice/data."},
+	{",\"datasetDataSources\":[\"alice/data\"],\"modelDataSources\":[\"a/b/c/d2\"]", "model a/b/c/d/2."},
+	{",\"datasetDataSources\":[\"alice/data\"]", "model a/b/c/d/2."},
+	{",\"datasetDataSources\":null,\"modelDataSources\":[\"a/b/c/d\"]", "dataset alice/data."},
+	{"", "dataset alice/data, model a/b/c/d/2."}, /* what is left out is empty */
+};
+
 START_TEST(test_found_without_its_inputs)
 {
-	static const char *const datasets[] = {"alice/data", NULL}, *const models[] = {"a/b/c/d", NULL}, *const none[] = {NULL};
-	struct inputs in = {datasets, models, none, none};
+	static const char *const datasets[] = {"alice/data", NULL}, *const models[] = {"a/b/c/d/2", NULL};
+	struct inputs in = {datasets, models, no_names, no_names};
 	struct launch l = launch_of();
 	struct run run;
 
 	l.inputs = &in;
-	shows(INTENT, HERE, 7, 1, ",\"datasetDataSources\":[\"Alice/Data\"],\"modelDataSources\":[\"a/b/c/d/3\"]");
-	shows(INTENT, HERE, 7, 1, "");
-	shows(INTENT, HERE, 7, 1, ",\"datasetDataSources\":[\"alice/data2\"]");
-	answer(200, "{}");
+	shows(INTENT, HERE, 7, 1, founds[_i].more);
+	if (founds[_i].lost)
+		answer(200, "{}");
 	serve();
-	ck_assert_int_eq(provider_kaggle.find(&call, &l, &run), OK);
-	ck_assert_int_eq(provider_kaggle.find(&call, &l, &run), OK); /* no list says nothing */
-	ck_assert_int_eq(provider_kaggle.find(&call, &l, &run), ERR_INVALID);
-	with_reason("inputs");
-	ck_assert_ptr_nonnull(strstr(error.msg, "dataset alice/data."));
-	ck_assert_str_eq(called(), "GetKernel GetKernel GetKernel DeleteKernel");
+	ck_assert_msg(provider_kaggle.find(&call, &l, &run) == (founds[_i].lost ? ERR_INVALID : OK), "%s", error.msg);
+	with_reason(founds[_i].lost ? "inputs" : NULL);
+	if (founds[_i].lost)
+		ck_assert_msg(strstr(error.msg, founds[_i].lost) != NULL, "%s", error.msg);
+	ck_assert_str_eq(called(), founds[_i].lost ? "GetKernel DeleteKernel" : "GetKernel");
+}
+END_TEST
+
+/* A push says itself what it left out: nothing else is asked. */
+START_TEST(test_push_that_names_no_lost_input_has_them_all)
+{
+	static const char *const datasets[] = {"alice/data", NULL};
+	struct inputs in = {datasets, no_names, no_names, no_names};
+	struct launch l = launch_of();
+	struct run run;
+
+	l.inputs = &in;
+	missing();
+	saved("");
+	serve();
+	ck_assert_msg(provider_kaggle.start(&call, &l, &run) == OK, "%s", error.msg);
+	ck_assert_str_eq(called(), "GetKernel GetAcceleratorQuotaStatistics SaveKernel");
 }
 END_TEST
 
@@ -1313,7 +1346,8 @@ int main(void)
 	tcase_add_test(t, test_find);
 	tcase_add_test(t, test_find_is_certain_only_after_a_while);
 	tcase_add_test(t, test_find_never_says_no_on_a_failure);
-	tcase_add_test(t, test_found_without_its_inputs);
+	tcase_add_loop_test(t, test_found_without_its_inputs, 0, ARRAY_LEN(founds));
+	tcase_add_test(t, test_push_that_names_no_lost_input_has_them_all);
 	tcase_add_test(t, test_list);
 	tcase_add_test(t, test_list_that_never_ends);
 	tcase_add_test(t, test_half_a_list_is_none);
