@@ -16,7 +16,8 @@
 #include "domain/worker.h"
 
 enum {
-	ROOM_MS = 60000,          /* between two tries at a provider that has no room */
+	ROOM_MS = 60000,          /* between two tries for room; a provider that has none is asked twice as rarely each time */
+	ROOM_MOST_MS = 600000,
 	QUOTA_MS = 300000,        /* until the account's figures, asked for meanwhile, are here */
 	CHECK_SECONDS = 300,      /* until the figures of an account with something that runs are asked for */
 };
@@ -68,6 +69,19 @@ static enum err no_room(struct step *s, const char *code, double seconds)
 	return err ? err : step_wait(s, code, reason, seconds);
 }
 
+/* A provider has none: each try costs calls, and room that an end here makes hurries it anyway. */
+static enum err provider_full(struct step *s)
+{
+	int64_t ms = s->op.attempts < 4 ? (int64_t)ROOM_MS << s->op.attempts : ROOM_MOST_MS;
+	char *reason = arena_strdup(&s->r->arena, s->e.msg);
+	enum err err = end_unbegun(s, "capacity", reason);
+
+	return err ? err
+		   : step_finish(s, &(struct operation_result){.outcome = OUTCOME_AGAIN, .again_seconds = (double)reconcile_jitter(ms) / 1000,
+							       .failure = true, .from = s->w.state, .to = WORKER_WAITING,
+							       .code = "capacity", .reason = reason});
+}
+
 /* What a provider's call has answered that is not OK. */
 static enum err judge(struct step *s, enum err err, const char *doing)
 {
@@ -77,7 +91,7 @@ static enum err judge(struct step *s, enum err err, const char *doing)
 	case VERDICT_HUMAN:
 		return refused(s, true);
 	case VERDICT_CAPACITY:
-		return no_room(s, "capacity", (double)reconcile_jitter(ROOM_MS) / 1000);
+		return provider_full(s);
 	case VERDICT_QUOTA:
 		/* It counts more than we do: its figures are asked for. */
 		(void)!db_run(s->r->db, STMT_CHECK_LATER, ARGS(arg_i64(s->w.account), arg_i64(0)), NULL, NULL);

@@ -333,6 +333,30 @@ START_TEST(test_refusal_for_room_waits_is_no_early_death_and_costs_nothing)
 }
 END_TEST
 
+START_TEST(test_refusals_for_room_are_asked_for_again_ever_more_rarely)
+{
+	int64_t a = remote_account(1, "ada", "good");
+	pid_t p = remote_provisioner("");
+
+	remote_wait(1, "select count(*) from account where status = 'ok'");
+	fake_fail(FAKE_START, 1000, ERR_QUOTA, "capacity", false);
+	remote_worker(a, "gpu");
+	for (int n = 1; n <= 3; n++) {
+		int seconds = 60 << (n - 1);
+
+		remote_wait_calm(1, "select count(*) from operation where state = 'open' and attempts = %d and next_try_at between now() + interval '%d s' and now() + interval '%d s'",
+				 n, seconds * 7 / 10, seconds * 13 / 10);
+		ck_assert_int_eq(fake->calls[FAKE_START], n);
+		remote_sql("update operation set next_try_at = now() where state = 'open'");
+	}
+	remote_wait_calm(1, "select count(*) from operation where state = 'open' and attempts = 4");
+	remote_sql("update operation set attempts = 30000, next_try_at = now() where state = 'open'");
+	remote_wait_calm(1, "select count(*) from operation where state = 'open' and next_try_at between now() + interval '420 s' and now() + interval '780 s' "
+			 "and exists (select from worker where state = 'waiting' and reason_code = 'capacity')");
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
 START_TEST(test_used_up_hours_wait_for_the_reset_without_a_call)
 {
 	int64_t a = remote_account(1, "ada", "good"), id;
@@ -457,6 +481,7 @@ int main(void)
 	tcase_add_test(t, test_run_that_was_deleted_there_is_gone);
 	tcase_add_test(t, test_third_gpu_waits_for_room_and_starts_when_there_is_some);
 	tcase_add_test(t, test_refusal_for_room_waits_is_no_early_death_and_costs_nothing);
+	tcase_add_test(t, test_refusals_for_room_are_asked_for_again_ever_more_rarely);
 	tcase_add_test(t, test_used_up_hours_wait_for_the_reset_without_a_call);
 	tcase_add_test(t, test_refused_inputs_and_names_fail_with_a_sentence);
 	tcase_add_test(t, test_start_that_could_not_reach_us_is_refused_before_any_call);
