@@ -11,7 +11,8 @@
 
 enum {
 	HERE_MS = 250, REMOTE_MS = 5000,   /* between two looks at what is under way */
-	RETRY_FIRST = 1, RETRY_MOST = 300,
+	RETRY_FIRST = 1, RETRY_MOST = 300, /* seconds */
+	UNSETTLED_MS = 10000,
 	INPUTS_MOST = 64 << 10,
 	WATCH_SECONDS = 5,                 /* until the first look at a run that was just started */
 };
@@ -58,8 +59,6 @@ static bool put_off(const struct step *s, double *seconds)
 
 	if (why && !strcmp(why, "circuit") && s->r->wait_seconds > 0)
 		*seconds = s->r->wait_seconds + (double)reconcile_jitter(1000) / 1000;
-	else if (why && !strcmp(why, "unsettled"))
-		*seconds = (double)reconcile_jitter(2 * REMOTE_MS) / 1000;
 	else if (why && (!strcmp(why, "credentials") || !strcmp(why, "account")))
 		*seconds = RETRY_MOST; /* its replacement hurries this */
 	else
@@ -72,8 +71,8 @@ enum err step_retry(struct step *s, const char *doing)
 	int64_t most = s->op.attempts < 9 ? (int64_t)RETRY_FIRST << s->op.attempts : RETRY_MOST;
 	struct backoff b = {.first_ms = most * 500, .max_ms = most * 500};
 	double seconds;
-	bool failure = !put_off(s, &seconds);
-	const char *code = !failure ? s->e.reason : "provider";
+	bool failure = !put_off(s, &seconds), unsettled = failure && s->e.reason && !strcmp(s->e.reason, "unsettled");
+	const char *code = !failure || unsettled ? s->e.reason : "provider";
 	const char *sentence = arena_printf(&s->r->arena, "%s%s", s->e.msg[0] ? s->e.msg : "Its provider did not answer.",
 					    failure ? " It is tried again." : "");
 
@@ -81,6 +80,8 @@ enum err step_retry(struct step *s, const char *doing)
 		return ERR_CONFLICT; /* the call was cut: another goes on */
 	if (failure)
 		seconds = (double)most / 2 + (double)backoff_next(&b) / 1000;
+	if (unsettled && seconds < (double)UNSETTLED_MS / 1000) /* it may settle by itself; what does not is asked ever more rarely */
+		seconds = (double)reconcile_jitter(UNSETTLED_MS) / 1000;
 	log_warn("step.retry", "worker=%lld doing=%s failures=%d in=%.1fs error=\"%s\"", (long long)s->w.id, doing,
 		 s->op.attempts + failure, seconds, s->e.msg);
 	return step_finish(s, &(struct operation_result){.outcome = OUTCOME_AGAIN, .again_seconds = seconds, .failure = failure,

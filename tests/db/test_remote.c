@@ -357,6 +357,25 @@ START_TEST(test_refusals_for_room_are_asked_for_again_ever_more_rarely)
 }
 END_TEST
 
+START_TEST(test_start_that_stays_unsettled_is_tried_ever_more_rarely)
+{
+	int64_t a = remote_account(1, "ada", "good");
+	pid_t p = remote_provisioner("");
+
+	remote_wait(1, "select count(*) from account where status = 'ok'");
+	fake_fail(FAKE_START, 1000, ERR_UNAVAILABLE, "unsettled", false);
+	remote_worker(a, "gpu");
+	remote_wait_calm(1, "select count(*) from operation where state = 'open' and attempts = 1 and claimed_until is null and next_try_at > now() + interval '5 s'");
+	remote_wait_calm(1, "select count(*) from worker where state = 'starting' and reason_code = 'unsettled'");
+	remote_sql("update operation set attempts = 8, next_try_at = now() where state = 'open'");
+	remote_wait_calm(1, "select count(*) from operation where state = 'open' and attempts = 9 and next_try_at > now() + interval '100 s'");
+	fake_fail(FAKE_START, 0, OK, NULL, false);
+	remote_wait(1, "select count(*) from session where provider_ref is not null");
+	ck_assert_int_eq(fake->twice, 0);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
 START_TEST(test_used_up_hours_wait_for_the_reset_without_a_call)
 {
 	int64_t a = remote_account(1, "ada", "good"), id;
@@ -482,6 +501,7 @@ int main(void)
 	tcase_add_test(t, test_third_gpu_waits_for_room_and_starts_when_there_is_some);
 	tcase_add_test(t, test_refusal_for_room_waits_is_no_early_death_and_costs_nothing);
 	tcase_add_test(t, test_refusals_for_room_are_asked_for_again_ever_more_rarely);
+	tcase_add_test(t, test_start_that_stays_unsettled_is_tried_ever_more_rarely);
 	tcase_add_test(t, test_used_up_hours_wait_for_the_reset_without_a_call);
 	tcase_add_test(t, test_refused_inputs_and_names_fail_with_a_sentence);
 	tcase_add_test(t, test_start_that_could_not_reach_us_is_refused_before_any_call);
