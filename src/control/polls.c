@@ -24,6 +24,7 @@ enum {
 	ORDER_SECONDS = 30,        /* in which an order reaches the agent */
 	EXIT_SECONDS = 60,         /* in which it goes then */
 	INSIST_SECONDS = 120,      /* after the first request to the provider */
+	SAVING_SECONDS = 600,      /* the same of a run that saves what it made: insisting may delete just that */
 	REPEAT_SECONDS = 30,       /* a request is not repeated sooner */
 	LOG_SECONDS = 60,          /* a run that says nothing so long after its end had nothing to say, whatever files it left */
 	KEEP_SECONDS = 600,        /* what cannot be fetched until then is let go */
@@ -243,7 +244,7 @@ static double patience(const struct look *l)
 static enum err bring_down(struct look *l, const struct run_status *status)
 {
 	double late = l->w.unwanted - patience(l);
-	bool insist = late >= INSIST_SECONDS;
+	bool insist = late >= (status->phase == RUN_ENDING ? SAVING_SECONDS : INSIST_SECONDS);
 	const char *phase = insist ? "insisted" : "asked";
 	bool said = l->w.phase && !strcmp(l->w.phase, phase);
 	enum err err;

@@ -224,6 +224,32 @@ START_TEST(test_deaf_run_is_told_then_asked_then_made_to_end)
 }
 END_TEST
 
+START_TEST(test_run_that_saves_what_it_made_is_left_more_time)
+{
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu");
+	pid_t p = remote_provisioner("");
+	struct fake_run *run;
+	int seen;
+
+	remote_wait_started(id);
+	remote_register(id, "{gpu,T4}");
+	run = fake_of(id);
+	run->stubborn = true;
+	run->phase = RUN_ENDING;
+	remote_want(id, "stopped");
+	remote_wait_state(id, "stopping");
+	remote_sql("update operation set created_at = now() - interval '500 s' where state = 'open'");
+	seen = fake->calls[FAKE_POLL];
+	ck_assert(wait_for(looked_twice, &seen, REMOTE_SOON));
+	ck_assert_int_eq(run->stops + run->insists, 0);
+	remote_sql("update operation set created_at = now() - interval '720 s' where state = 'open'");
+	remote_wait_state(id, "stopped");
+	ck_assert_int_eq(run->insists, 1);
+	remote_wait_quiet();
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
 START_TEST(test_session_that_said_goodbye_is_watched_until_its_run_is_over)
 {
 	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu"), first;
@@ -494,6 +520,7 @@ int main(void)
 	tcase_add_test(t, test_run_without_the_gpu_that_was_asked_is_ended);
 	tcase_add_test(t, test_run_with_another_gpu_goes_on_and_says_so);
 	tcase_add_test(t, test_deaf_run_is_told_then_asked_then_made_to_end);
+	tcase_add_test(t, test_run_that_saves_what_it_made_is_left_more_time);
 	tcase_add_test(t, test_session_that_said_goodbye_is_watched_until_its_run_is_over);
 	tcase_add_test(t, test_run_that_outlives_its_session_is_ended);
 	tcase_add_test(t, test_deadline_ends_the_run);
