@@ -4,6 +4,9 @@
  * reconciler, database connection, HTTP client and memory.  What two hands must
  * not do at once, rows keep apart, as they do between processes.
  *
+ * Hands open credentials: while there are any, the process leaves no core file
+ * and its memory is closed to others of the same user.
+ *
  * A hand that found work wakes another, so as many work as there is work for;
  * the main thread wakes one by the clock and on a notification.
  */

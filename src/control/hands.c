@@ -5,6 +5,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/http.h"
@@ -147,6 +149,7 @@ static void hands_free(struct hands *h)
 	pthread_cond_destroy(&h->more);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
+	prctl(PR_SET_DUMPABLE, 1); /* nothing secret is left, and leak checkers look now */
 }
 
 /* Does config->providers name any that is elsewhere? */
@@ -158,6 +161,16 @@ static enum err any_elsewhere(const struct config *config, bool *ret, struct err
 	*ret = r.provider_count > 0;
 	reconcile_free(&r);
 	return err;
+}
+
+/* Credentials that are opened here are for no other process of the same user to read, and for no file after a crash. */
+static enum err close_memory(struct error *e)
+{
+	static const struct rlimit none = {0};
+
+	if (setrlimit(RLIMIT_CORE, &none) || prctl(PR_SET_DUMPABLE, 0))
+		return error_set(e, ERR_INVALID, "This process's memory cannot be closed to others, so it opens no credentials.");
+	return OK;
 }
 
 static void launch(struct hands *h)
@@ -174,6 +187,8 @@ enum err hands_start(const struct config *config, struct hands **ret, struct err
 	enum err err = any_elsewhere(config, &any, e);
 
 	*ret = NULL;
+	if (!err && any)
+		err = close_memory(e);
 	if (err || !any)
 		return err;
 	h = calloc(1, sizeof(*h) + (size_t)config->hands * sizeof(h->hand[0]));

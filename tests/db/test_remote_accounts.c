@@ -5,7 +5,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "domain/session.h"
@@ -162,6 +164,33 @@ START_TEST(test_moved_box_opens_nothing)
 }
 END_TEST
 
+/* The memory that credentials are opened in is not another process's of the same user to read. */
+START_TEST(test_memory_of_who_opens_credentials_is_closed)
+{
+	pid_t p;
+	char path[64], line[256];
+	bool no_core = false;
+	struct stat st;
+	FILE *f;
+
+	remote_account(1, "ada", "good");
+	p = remote_provisioner("");
+	remote_wait(1, "select count(*) from account where status = 'ok'");
+	snprintf(path, sizeof(path), "/proc/%d/limits", (int)p);
+	f = fopen(path, "r");
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof(line), f))
+		no_core |= !strncmp(line, "Max core file size        0                    0 ", 49);
+	fclose(f);
+	ck_assert(no_core);
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)p);
+	ck_assert_int_eq(stat(path, &st), 0);
+	if (geteuid()) /* of one that may be dumped it is the user's own */
+		ck_assert_int_eq(st.st_uid, 0);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
 START_TEST(test_sweep_removes_strays_adopts_the_lost_and_leaves_others_alone)
 {
 	int64_t a = remote_account(1, "ada", "good"), lost = remote_worker(a, "gpu"), other = remote_worker(a, "cpu"), stray = remote_worker(a, "cpu");
@@ -206,6 +235,7 @@ int main(void)
 	tcase_add_test(t, test_what_never_ran_is_deleted_under_refused_credentials);
 	tcase_add_test(t, test_account_without_credentials_keeps_no_worker_from_its_end);
 	tcase_add_test(t, test_moved_box_opens_nothing);
+	tcase_add_test(t, test_memory_of_who_opens_credentials_is_closed);
 	tcase_add_test(t, test_sweep_removes_strays_adopts_the_lost_and_leaves_others_alone);
 	suite_add_tcase(s, t);
 	return unit_run(s);
