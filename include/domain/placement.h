@@ -49,7 +49,7 @@ struct place_lane {
 enum place_sharing { PLACE_SHARED_NONE, PLACE_SHARED_ALL, PLACE_SHARED_NAMED };
 
 struct place_worker {
-	int64_t session_id, owner_id;
+	int64_t session_id, owner_id; /* of the account, whoever started the worker */
 	const char *got;    /* comma list of what a job's accelerator may match */
 	int free;           /* GPUs, or slots of a worker without */
 	double seconds_left; /* INFINITY = no deadline */

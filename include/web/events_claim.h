@@ -43,7 +43,7 @@ struct told {
 
 struct peer {
 	struct peer *next; /* in its bucket */
-	int64_t session_id, worker_id, owner_id;
+	int64_t session_id, worker_id, account_owner;
 	int64_t seen;
 	int64_t deadline; /* loop time; INT64_MAX = none */
 	double hours_end_s; /* as struct place_worker has it */

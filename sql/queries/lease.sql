@@ -54,15 +54,16 @@ from s;
 
 -- name: claim_enter
 -- $1 [{i, hash, holding}]: who claims, what may run there, which orders wait, and which leases the
--- agent does not name (holding null: not asked).  No row: nobody has this token.
+-- agent does not name (holding null: not asked).  No row: nobody has this token.  Whose jobs may run is a matter
+-- of the account: its owner may not be the worker's, who may have started it while the account was shared.
 with q as (
   select * from jsonb_to_recordset($1::jsonb) t(i int, hash text, holding uuid[])),
 s as materialized (
   select q.i, q.holding, s.*
   from q cross join lateral (
-    select id, worker_id, owner_id, account_id, state, protocol, got, gpu_memory, slots, deadline, resource
+    select id, worker_id, account_id, state, protocol, got, gpu_memory, slots, deadline, resource
     from session where token_hash = decode(q.hash, 'hex') offset 0) s)
-select s.i, s.id session_id, s.worker_id, s.owner_id, s.state, w.desired, s.protocol, array_to_string(s.got, ',') got, s.gpu_memory,
+select s.i, s.id session_id, s.worker_id, a.owner_id account_owner, s.state, w.desired, s.protocol, array_to_string(s.got, ',') got, s.gpu_memory,
   s.slots, extract(epoch from s.deadline - now())::float8 seconds_left,
   case when p.sharing_allowed then a.sharing else 'none' end sharing, array_to_string(a.shared_with, ',') shared_with,
   extract(epoch from (select min(q.resets_at) from quota q where q.account_id = s.account_id and q.resource = s.resource
@@ -73,7 +74,7 @@ select s.i, s.id session_id, s.worker_id, s.owner_id, s.state, w.desired, s.prot
   array_to_string(array(select l.id from job_lease l where l.session_id = s.id and l.lease <> all (s.holding)), ',') missing
 from s
 cross join lateral (select desired from worker where id between s.worker_id and s.worker_id order by id limit 1) w
-cross join lateral (select provider, sharing, shared_with from account where id = s.account_id offset 0) a
+cross join lateral (select owner_id, provider, sharing, shared_with from account where id = s.account_id offset 0) a
 cross join lateral (select sharing_allowed from provider_policy where provider = a.provider offset 0) p;
 
 -- name: claim_again

@@ -151,7 +151,7 @@ static void gather_worker(struct peer *p, void *ctx)
 	k->peers[k->worker_count] = p;
 	k->workers[k->worker_count++] = (struct place_worker){
 		.session_id = p->session_id,
-		.owner_id = p->owner_id,
+		.owner_id = p->account_owner,
 		.got = p->got,
 		.free = free,
 		.seconds_left = p->deadline == INT64_MAX ? INFINITY : (double)(p->deadline - g->now) / 1000,

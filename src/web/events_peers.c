@@ -82,7 +82,7 @@ struct peer *peer_learn(struct claims *c, const struct exchange *x, const struct
 			error_no_memory();
 	}
 	p->worker_id = row_i64(rows, row, "worker_id");
-	p->owner_id = row_i64(rows, row, "owner_id");
+	p->account_owner = row_i64(rows, row, "account_owner");
 	p->seen = now;
 	p->deadline = row_null(rows, row, "seconds_left") ? INT64_MAX : now + (int64_t)(row_double(rows, row, "seconds_left") * 1000);
 	p->hours_end_s = row_null(rows, row, "hours_end") ? 0 : row_double(rows, row, "hours_end");

@@ -513,6 +513,30 @@ START_TEST(test_not_shared)
 }
 END_TEST
 
+/* The worker is another person's than the account: who owns the account says whose jobs run there. */
+START_TEST(test_worker_on_another_s_account)
+{
+	struct agent a = {0};
+	struct principal bob;
+
+	open_rig();
+	bob = world_user(r.w, "bob", ROLE_OPERATOR);
+	agent_start(&a, r.account, 1);
+	world_sql(r.w, "update worker set owner_id = %lld; update session set owner_id = %lld", (long long)bob.user_id, (long long)bob.user_id);
+	/* Nothing is shared any more: not the jobs of who started it. */
+	world_submit(r.w, &bob, "{'type':'script','payload':{'code':'1'}}");
+	ck_assert_uint_eq(json_len(claim(&a, 1, 1, "")), 0);
+	/* Shared with him by name, it still runs its owner's, whose account it is. */
+	world_sql(r.w, "update account set sharing = 'named', shared_with = '{%lld}' where id = %lld", (long long)bob.user_id, (long long)r.account);
+	ck_assert_uint_eq(json_len(claim(&a, 1, 5, "")), 1);
+	world_sql(r.w, "delete from job_lease");
+	submit("");
+	ck_assert_uint_eq(json_len(claim(&a, 1, 5, "")), 1);
+	fc_close(&a.c);
+	close_rig();
+}
+END_TEST
+
 /* ---- logs ---- */
 
 static int append(struct agent *a, const char *id, const char *lease, long long offset, const char *text)
@@ -1272,6 +1296,7 @@ int main(void)
 	tcase_add_test(t, test_result_items);
 	tcase_add_test(t, test_returns);
 	tcase_add_test(t, test_not_shared);
+	tcase_add_test(t, test_worker_on_another_s_account);
 	tcase_add_test(t, test_logs);
 	tcase_add_test(t, test_log_is_followed);
 	tcase_add_test(t, test_artifacts);
