@@ -150,8 +150,10 @@ select id, worker_id from late;
 -- name: worker_idle_stop
 -- Workers that have held no job for as long as their owner allows; or nearly as long as their provider lets a
 -- session idle, which then ends by a stop of ours and not by its hand.
+-- A claim locks the session, too, and each passes by what the other has locked.  This statement cannot see a lease
+-- that was committed after it began: session_drain looks again, and lets the session take no more.
 with idle as (
-  select w.id, case when w.idle_stop_seconds <= coalesce(p.seconds, 2147483647) then 'It had no job for ' || w.idle_stop_seconds || ' seconds.'
+  select w.id, w.version, case when w.idle_stop_seconds <= coalesce(p.seconds, 2147483647) then 'It had no job for ' || w.idle_stop_seconds || ' seconds.'
       else 'It had no job for ' || p.seconds || ' seconds, and its provider ends a session after ' || p.most || ' idle ones.' end as reason
   from worker w
   join session s on s.id = w.session_id
@@ -163,11 +165,13 @@ with idle as (
     and l.busy_at < now() - make_interval(secs => least(w.idle_stop_seconds, p.seconds))
     and not exists (select from job_lease j where j.session_id = s.id)
     and not exists (select from job_ending j where j.session_id = s.id)
-  limit 100 for update of w skip locked),
+  limit 100 for update of s, w skip locked),
+drained as materialized (
+  select id, reason from idle where session_drain(id, version, true, null, null) = 'done'),
 moved as (
   update worker w set desired = 'stopped', generation = generation + 1, version = version + 1, updated_at = now(),
-    reason_code = 'idle', reason = (select reason from idle i where i.id = w.id)
-  where id = any(array(select id from idle))
+    reason_code = 'idle', reason = (select reason from drained i where i.id = w.id)
+  where id = any(array(select id from drained))
   returning id, owner_id, state, provider, reason),
 e as (
   insert into event(owner_id, topic, what, subjects, data)

@@ -1,4 +1,5 @@
 /* The leader's work by the clock: what is late, what is due, and whose absence it is. */
+#include <pthread.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -270,6 +271,101 @@ START_TEST(test_idle_worker_is_stopped_and_a_busy_one_is_not)
 }
 END_TEST
 
+/* As the events role does it; how many jobs it got. */
+static int claim(struct db *db, int64_t session)
+{
+	cleanup_rows struct rows rows = {0};
+	cleanup_rows struct rows token = {0};
+	char sql[128];
+	struct error e;
+
+	snprintf(sql, sizeof(sql), "select array[token_hash] as hashes from session where id = %lld", (long long)session);
+	pg_sql(pool.owner, sql, &token);
+	ck_assert_msg(db_run(db, STMT_LEASE_CLAIM, ARGS(arg_cstr("{1}"), arg_cstr(row_cstr(&token, 0, "hashes")), arg_cstr("{1}"), arg_cstr("{0}"),
+							arg_cstr("{60}"), arg_cstr("{1}"), arg_cstr("[]")), &rows, &e) == OK, "%s", e.msg);
+	return rows_count(&rows);
+}
+
+static int stop_idle(void)
+{
+	cleanup_rows struct rows rows = {0};
+	struct error e;
+
+	ck_assert_msg(db_run(pool.role, STMT_WORKER_IDLE_STOP, NO_ARGS, &rows, &e) == OK, "%s", e.msg);
+	return rows_count(&rows);
+}
+
+static int64_t idle_for_long(void)
+{
+	int64_t session = healthy("local");
+
+	pool_sql(&pool, "update session_live set busy_at = now() - interval '5 minutes'; update worker set idle_stop_seconds = 240");
+	pool_ready(&pool);
+	return session;
+}
+
+/* A claim that is being made is passed by; made, it keeps the worker. */
+START_TEST(test_idle_stop_while_claiming)
+{
+	int64_t session = idle_for_long();
+
+	pg_sql(events, "begin", NULL);
+	ck_assert_int_eq(claim(events, session), 1);
+	ck_assert_int_eq(stop_idle(), 0);
+	pg_sql(events, "commit", NULL);
+	ck_assert_int_eq(stop_idle(), 0);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from worker w join session s on s.id = w.session_id "
+					 "where w.desired = 'running' and s.state = 'running'"), 1);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from decision where kind = 'stop'"), 0);
+}
+END_TEST
+
+/* A claim neither waits for an idle stop nor gets what it would lose; what did not come about leaves the session free. */
+START_TEST(test_claim_while_stopping_idle)
+{
+	int64_t session = idle_for_long(), begun = clock_ms();
+
+	pg_sql(pool.role, "begin", NULL);
+	ck_assert_int_eq(stop_idle(), 1);
+	ck_assert_int_eq(claim(events, session), 0);
+	ck_assert_int_le(clock_ms() - begun, 5000);
+	pg_sql(pool.role, "commit", NULL);
+	ck_assert_int_eq(claim(events, session), 0);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from job_ready"), 1);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from worker w join session s on s.id = w.session_id where w.desired = 'stopped' "
+					 "and w.state = 'healthy' and w.generation = 2 and s.state = 'draining' and not s.then_stop"), 1);
+	ck_assert_int_eq(stop_idle(), 0); /* once */
+}
+END_TEST
+
+static void *stop_in_thread(void *arg)
+{
+	*(int *)arg = stop_idle();
+	return NULL;
+}
+
+/* Of two idle workers one is being stopped while the other gets a job, which the stop, begun before, could not see: it looks again. */
+START_TEST(test_idle_stop_looks_again_under_the_lock)
+{
+	int64_t one = idle_for_long(), other = idle_for_long();
+	int stopped = 0;
+	pthread_t thread;
+
+	pool_sql(&pool, "create function stall() returns trigger language plpgsql as 'begin perform pg_advisory_xact_lock(1); return new; end'; "
+			"create trigger stall before update on session for each row execute function stall(); "
+			"select pg_advisory_lock(1)");
+	ck_assert_int_eq(pthread_create(&thread, NULL, stop_in_thread, &stopped), 0);
+	for (int i = 0; i < 200 && !pool_int(&pool, "select count(*) from pg_locks where not granted"); i++)
+		clock_sleep_ms(20);
+	ck_assert_int_eq(claim(events, one) + claim(events, other), 1); /* which is first is not said */
+	pool_sql(&pool, "select pg_advisory_unlock(1)");
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(stopped, 1);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from job_lease l join session s on s.id = l.session_id join worker w on w.id = l.worker_id "
+					 "where s.state = 'running' and w.desired = 'running'"), 1);
+}
+END_TEST
+
 /* Colab ends what is idle: we do, before it. */
 START_TEST(test_a_provider_s_idle_time_is_respected)
 {
@@ -409,6 +505,9 @@ int main(void)
 	tcase_add_test(t, test_start_that_does_not_register_ends_at_its_limit);
 	tcase_add_test(t, test_deadline_ends_who_cannot_be_stopped_and_releases_its_jobs);
 	tcase_add_test(t, test_idle_worker_is_stopped_and_a_busy_one_is_not);
+	tcase_add_test(t, test_idle_stop_while_claiming);
+	tcase_add_test(t, test_claim_while_stopping_idle);
+	tcase_add_test(t, test_idle_stop_looks_again_under_the_lock);
 	tcase_add_test(t, test_a_provider_s_idle_time_is_respected);
 	tcase_add_test(t, test_notice_before_the_deadline);
 	tcase_add_test(t, test_due_jobs_are_promoted);
