@@ -266,6 +266,7 @@ select 'l', null, up.id, up.session_id, null, null, null, null, null, null, up.l
 -- $1 [{i, hash, worker}] agents, $2 [{i, n, id, lease, state, result, error}] what they report, $3 seconds until the first retry.
 -- Rows of kind a: agents that exist; of kind r: one verdict a lease: accepted, cancelled, stale, unknown.
 -- A release (6) uses up no attempt; a failure returns to the queue only where the job asked for it.
+-- A job may come and go between two heartbeats, so results say that a session was busy, too: every 5 seconds are enough.
 with a as (
   select * from jsonb_to_recordset($1::jsonb) t(i int, hash text, worker bigint)),
 s as materialized (
@@ -316,6 +317,10 @@ wd as (
 rd as (
   insert into run_delta(id, owner_id, lane, session_id, seconds)
   select id, owner_id, lane, session_id, extract(epoch from now() - started) from ok where reported_state = 2),
+busy as (
+  update session_live set busy_at = now() where session_id = any (array(
+    select v.session_id from session_live v
+    where v.session_id = any (array(select session_id from ok)) and v.busy_at < now() - interval '5 seconds' for update skip locked))),
 ending as (
   delete from job_ending where ctid = any (array(
     select e.tid from r cross join lateral (

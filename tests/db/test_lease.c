@@ -392,6 +392,29 @@ START_TEST(test_renewal_does_not_wait)
 }
 END_TEST
 
+/* A job that came and went between two heartbeats: its worker was busy. */
+START_TEST(test_result_is_use)
+{
+	struct session s, other;
+	cleanup_rows struct rows jobs = {0};
+	int64_t lane;
+
+	open_world();
+	new_session(&s);
+	new_session(&other);
+	lane = new_lane(1);
+	add_jobs(lane, 1, "{}");
+	world_sql(w, "update session_live set busy_at = now() - interval '1 hour'");
+	claim(w->events, &s, lane, 1, 60, &jobs);
+	ck_assert_int_eq(report(w->events, &other, &jobs, 2), 0); /* not its job */
+	ck_assert_int_eq(world_int(w, "select count(*) from session_live where busy_at < now() - interval '59 minutes'"), 2);
+	ck_assert_int_eq(report(w->events, &s, &jobs, 2), 1);
+	ck_assert_int_eq(world_int(w, "select session_id from session_live where busy_at > now() - interval '1 minute'"), s.id);
+	ck_assert_int_eq(world_int(w, "select count(*) from session_live where busy_at < now() - interval '59 minutes'"), 1);
+	world_close(w);
+}
+END_TEST
+
 /* Of the store's files only those without a row are named for removal. */
 START_TEST(test_unknown_files)
 {
@@ -572,6 +595,7 @@ int main(void)
 	tcase_add_test(t, test_claim_is_bounded);
 	tcase_add_test(t, test_claim_does_not_wait_for_an_end);
 	tcase_add_test(t, test_renewal_does_not_wait);
+	tcase_add_test(t, test_result_is_use);
 	tcase_add_test(t, test_unknown_files);
 	tcase_add_test(t, test_many_at_once);
 	suite_add_tcase(s, t);
