@@ -66,7 +66,8 @@ enum err session_ran(struct db *db, struct arena *a, int64_t session, struct str
 /* The start is sent now, by whoever has claimed this operation; ERR_CONFLICT when the session is past it, or
  * the operation is another's by now, who may be about to send it. */
 enum err session_launched(struct db *db, int64_t session, int64_t operation, const char *claimed_by, struct error *e) must_check;
-/* As session_ran(), and session_poll has a row from now on, due in so many seconds. */
+/* As session_ran(), and session_poll has a row from now on, due in so many seconds.  A session that
+ * was over because no run of it was known is no longer: that run is watched, and ended if unwanted. */
 enum err session_ran_remote(struct db *db, struct arena *a, int64_t session, struct str reference, const char *url, double seconds,
 			    struct error *e) must_check;
 /* Its run is over for certain, or certainly never began. */

@@ -87,7 +87,7 @@ update account set swept_at = now() where id = $1::int;
 
 -- name: sweep_known idempotent
 -- Of these intents ($2) at account $1, what we know of each.
-select t.intent, s.id as session_id, s.account_id = $1::int as ours, s.provider_ref is not null as referenced, w.state = 'deleted' as deleted
+select t.intent, s.id as session_id, s.worker_id, s.account_id = $1::int as ours, s.provider_ref is not null as referenced, w.state = 'deleted' as deleted
 from unnest($2::uuid[]) t(intent) left join session s on s.intent = t.intent left join worker w on w.id = s.worker_id;
 
 -- name: sweep_removed

@@ -3,9 +3,10 @@
 -- to move its time; whoever dies with it loses only that time.
 
 -- name: session_ran_remote
--- As session_ran, and the run is watched from now on.
+-- As session_ran, and the run is watched from now on; also one that was taken for never begun.
 with s as (
-  update session set provider_ref = $2::jsonb where id = $1::bigint returning id, worker_id, provider),
+  update session set provider_ref = $2::jsonb, over_at = case when provider_ref is not null then over_at end
+  where id = $1::bigint returning id, worker_id, provider),
 poll as (
   insert into session_poll(session_id, provider, due) select id, provider, now() + make_interval(secs => $4::float8) from s
   on conflict do nothing)

@@ -158,6 +158,12 @@ static enum err adopt(struct check *c, const struct run_found *f, int64_t sessio
 	return session_ran_remote(c->r->db, &c->r->arena, session, f->run.reference, f->run.url, ADOPT_SECONDS, &c->e);
 }
 
+/* A mark is text, and may have been copied to where it does not belong. */
+static bool of_session(const struct run_found *f, const struct rows *known, int i)
+{
+	return row_bool(known, i, "ours") && (!f->worker || f->worker == row_i64(known, i, "worker_id"));
+}
+
 static const struct run_found *found(const struct run_list *list, struct str intent)
 {
 	for (size_t i = 0; i < list->count; i++)
@@ -184,6 +190,8 @@ static enum err compare(struct check *c, const struct run_list *list)
 			continue;
 		if (row_null(&rows, i, "session_id") || row_bool(&rows, i, "deleted"))
 			err = remove_stray(c, f);
+		else if (!of_session(f, &rows, i))
+			log_warn("run.foreign", "account=%lld intent=%.*s", (long long)c->id, STR_ARG(f->intent));
 		else if (!row_bool(&rows, i, "referenced"))
 			err = adopt(c, f, row_i64(&rows, i, "session_id"));
 	}

@@ -220,6 +220,57 @@ START_TEST(test_sweep_removes_strays_adopts_the_lost_and_leaves_others_alone)
 }
 END_TEST
 
+/* A run of this worker's goes on, and our rows take its session for over and never begun. */
+static void lose(int64_t worker)
+{
+	pid_t p = remote_provisioner("");
+
+	remote_wait_started(worker);
+	remote_end(p, SIGTERM);
+	remote_sql("delete from session_poll; delete from operation; update account set swept_at = null, check_at = now(); "
+		   "update worker set state = 'stopped', desired = 'stopped'; "
+		   "update session set provider_ref = null, state = 'ended', end_code = 'stopped', ended_at = now() - interval '10 minutes', "
+		   "over_at = now() - interval '10 minutes'");
+}
+
+START_TEST(test_sweep_stops_a_run_that_was_taken_for_never_begun)
+{
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu");
+	pid_t p;
+
+	lose(id);
+	p = remote_provisioner("");
+	remote_wait(1, "select count(*) from session where provider_ref is not null");
+	remote_wait(1, "select count(*) from session where over_at > now() - interval '9 minutes'");
+	ck_assert_int_gt(fake_of(id)->stops + fake_of(id)->insists, 0);
+	remote_wait_quiet();
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+/* _i: copied to another account; of another worker. */
+START_TEST(test_sweep_adopts_no_run_with_a_copied_mark)
+{
+	int64_t a = remote_account(1, "ada", "good"), id = remote_worker(a, "gpu");
+	struct fake_run *run;
+	pid_t p;
+
+	remote_account(2, "bob", "good");
+	lose(id);
+	run = fake_of(id);
+	if (_i)
+		run->worker = id + 1;
+	else
+		snprintf(run->owner, sizeof(run->owner), "bob");
+	p = remote_provisioner("");
+	remote_wait_calm(2, "select count(*) from account where swept_at is not null");
+	remote_end(p, SIGTERM);
+	ck_assert_int_eq(remote_count("select count(*) from session where provider_ref is null"), 1);
+	ck_assert_int_eq(remote_count("select count(*) from session_poll"), 0);
+	ck_assert(!run->removed && run->stops + run->insists == 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("remote_accounts");
@@ -237,6 +288,8 @@ int main(void)
 	tcase_add_test(t, test_moved_box_opens_nothing);
 	tcase_add_test(t, test_memory_of_who_opens_credentials_is_closed);
 	tcase_add_test(t, test_sweep_removes_strays_adopts_the_lost_and_leaves_others_alone);
+	tcase_add_test(t, test_sweep_stops_a_run_that_was_taken_for_never_begun);
+	tcase_add_loop_test(t, test_sweep_adopts_no_run_with_a_copied_mark, 0, 2);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
