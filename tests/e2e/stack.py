@@ -143,7 +143,10 @@ class Client:
         return self.call("GET", f"/api/gpu/jobs/{id}/logs").body.decode()
 
     def attempts(self, id):
-        return self.get(f"/api/gpu/jobs/{id}/attempts")["attempts"]
+        """Its attempts; waits out a 503 as job() does."""
+        reply = until(lambda: (r := self.call("GET", f"/api/gpu/jobs/{id}/attempts")).status != 503 and r)
+        assert reply.status == 200, reply
+        return reply.json["attempts"]
 
 
 class Stack:

@@ -4,6 +4,8 @@
 #include <check.h>
 #include <stdlib.h>
 
+#include "domain/estimate.h"
+
 struct world *world_open(const struct pg *pg, const char *name)
 {
 	struct world *w = calloc(1, sizeof(*w));
@@ -107,6 +109,7 @@ struct job_placed world_submit(struct world *w, const struct principal *p, const
 	struct job_judge judge = {.arena = &w->arena, .fault = no_fault, .ctx = text, .prefix = ""};
 	struct json *json = NULL;
 	struct job_placed placed = {0};
+	struct estimate estimate;
 	struct job_spec spec;
 	struct error e = {0};
 
@@ -114,6 +117,7 @@ struct job_placed world_submit(struct world *w, const struct principal *p, const
 		*c = *c == '\'' ? '"' : *c;
 	ck_assert_int_eq(json_parse(str_of(text), SIZE_MAX, &json, &e), OK);
 	ck_assert(job_spec_read(&judge, p->user_id, json, &spec));
+	ck_assert_msg(estimate_specs(w->web, &w->arena, p, &spec, 1, &estimate, &e) == OK, "%s", e.msg);
 	ck_assert_msg(job_submit(w->web, &w->arena, p, &spec, 1, &placed, &e) == OK, "%s", e.msg);
 	json_free(json);
 	return placed;
