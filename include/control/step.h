@@ -25,7 +25,7 @@ enum err step_finish(struct step *s, const struct operation_result *result) must
 enum err step_done(struct step *s, enum worker_state to, const char *code, const char *reason) must_check;
 /* Comes back soon: something is under way, and that is no failure.  A reason shows with the worker; NULL = as it is. */
 enum err step_again(struct step *s, const char *code, const char *reason) must_check;
-/* s->e says what failed. */
+/* s->e says what failed; it shows with the worker unless that is at work. */
 enum err step_retry(struct step *s, const char *doing) must_check;
 /* Its turn has not come: tries again in so many seconds, sooner when somebody hurries it. */
 enum err step_wait(struct step *s, const char *code, const char *reason, double seconds) must_check;
@@ -40,6 +40,8 @@ enum err step_ran(struct step *s, const struct run *run) must_check;
 
 /* ---- the steps ---- */
 enum err start_step(struct step *s) must_check;
+/* Its start was refused for good, as s->e says: its session ends, and it fails, or waits for a person. */
+enum err start_refused(struct step *s, bool human) must_check;
 enum err stop_step(struct step *s) must_check;
 enum err delete_step(struct step *s) must_check;
 

@@ -24,11 +24,18 @@ static enum err step_rest(struct step *s)
 	return step_done(s, s->w.state, NULL, NULL);
 }
 
-/* The next watch looks at it at once. */
+/* The next watch looks at it at once.  Elsewhere a run that has none, for the reply to its start was
+ * lost and its agent came before it was found, is looked for first. */
 static enum err step_verify(struct step *s)
 {
-	enum err err = s->p->caps & REMOTE ? session_hurry(s->r->db, s->w.session, 0, &s->e) : OK;
+	struct run run;
+	enum err err = (s->p->caps & REMOTE) && !s->w.over ? step_run(s, &run) : OK;
 
+	if (err && provider_verdict(err, &s->e) == VERDICT_REFUSED) /* it could not stay as it was, and is gone */
+		return start_refused(s, false);
+	if (err && err != ERR_NOT_FOUND && err != ERR_GONE)
+		return step_retry(s, "find");
+	err = s->p->caps & REMOTE ? session_hurry(s->r->db, s->w.session, 0, &s->e) : OK;
 	memset(s->r->look_at, 0, sizeof(s->r->look_at));
 	return err ? err : step_done(s, s->w.state, NULL, NULL);
 }

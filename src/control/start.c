@@ -49,7 +49,7 @@ static enum err end_unbegun(struct step *s, const char *code, const char *reason
 	return err;
 }
 
-static enum err refused(struct step *s, bool human)
+enum err start_refused(struct step *s, bool human)
 {
 	enum worker_state to = human ? WORKER_NEEDS_HUMAN : WORKER_FAILED;
 	const char *code = code_of(s, human ? "needs_human" : "refused");
@@ -87,9 +87,9 @@ static enum err judge(struct step *s, enum err err, const char *doing)
 {
 	switch (provider_verdict(err, &s->e)) {
 	case VERDICT_REFUSED:
-		return refused(s, false);
+		return start_refused(s, false);
 	case VERDICT_HUMAN:
-		return refused(s, true);
+		return start_refused(s, true);
 	case VERDICT_CAPACITY:
 		return provider_full(s);
 	case VERDICT_QUOTA:
@@ -150,7 +150,7 @@ static enum err start_known(struct step *s)
 	if (!err)
 		return step_done(s, s->w.state, NULL, NULL);
 	if (provider_verdict(err, &s->e) == VERDICT_REFUSED) /* it was begun, could not stay as it was, and is gone */
-		return refused(s, false);
+		return start_refused(s, false);
 	if (err != ERR_NOT_FOUND)
 		return step_retry(s, "find");
 	cleanup_secret struct secret token = new_token(hash);
@@ -283,7 +283,7 @@ static enum err start_anew(struct step *s)
 	if (err == ERR_QUOTA)
 		return step_wait(s, code_of(s, "quota"), arena_strdup(&s->r->arena, s->e.msg), seconds);
 	if (err == ERR_INVALID)
-		return refused(s, false);
+		return start_refused(s, false);
 	return err ? err : launch(s, &token);
 }
 

@@ -66,6 +66,12 @@ static bool put_off(const struct step *s, double *seconds)
 	return true;
 }
 
+/* Its jobs run, whatever we try to learn of it. */
+static bool works(const struct step *s)
+{
+	return s->w.state == WORKER_HEALTHY || s->w.state == WORKER_UNHEALTHY || s->w.state == WORKER_DRAINING;
+}
+
 enum err step_retry(struct step *s, const char *doing)
 {
 	int64_t most = s->op.attempts < 9 ? (int64_t)RETRY_FIRST << s->op.attempts : RETRY_MOST;
@@ -86,7 +92,7 @@ enum err step_retry(struct step *s, const char *doing)
 		 s->op.attempts + failure, seconds, s->e.msg);
 	return step_finish(s, &(struct operation_result){.outcome = OUTCOME_AGAIN, .again_seconds = seconds, .failure = failure,
 							 .error = s->e.msg, .from = s->w.state, .to = s->w.state,
-							 .code = code, .reason = sentence});
+							 .code = works(s) ? NULL : code, .reason = works(s) ? NULL : sentence});
 }
 
 enum err step_wait(struct step *s, const char *code, const char *reason, double seconds)

@@ -70,6 +70,54 @@ START_TEST(test_stop_of_a_start_in_doubt_finds_the_run_first)
 }
 END_TEST
 
+/* A start whose reply was lost, and whose agent came before its run was found. */
+static int64_t registered_unfound(pid_t *p)
+{
+	int64_t a = remote_account(1, "ada", "good"), id;
+
+	*p = remote_provisioner("");
+	remote_wait(1, "select count(*) from account where status = 'ok' and swept_at is not null");
+	fake_fail(FAKE_START, 1, ERR_TIMEOUT, NULL, true);
+	id = remote_worker(a, "gpu");
+	remote_wait_calm(1, "select count(*) from account_circuit where open_until > now() and failures = 1");
+	remote_wait_calm(1, "select count(*) from operation where state = 'open' and claimed_until is null and attempts > 0");
+	remote_register(id, "{gpu,T4}");
+	return id;
+}
+
+START_TEST(test_run_whose_agent_came_first_is_found_and_watched)
+{
+	pid_t p;
+	int64_t id = registered_unfound(&p);
+
+	remote_sql("update account_circuit set open_until = now()");
+	remote_wait(1, "select count(*) from session s join session_poll l on l.session_id = s.id join worker w on w.id = s.worker_id "
+		       "where s.provider_ref is not null and s.state = 'running' and w.state = 'healthy'");
+	remote_wait(0, "select count(*) from operation where state = 'open'");
+	ck_assert_int_eq(fake->run_count, 1);
+	remote_sql("update session set registered_at = now() - interval '1 hour'");
+	fake_end(id, "error", "Fake says that it failed.");
+	remote_wait(1, "select count(*) from session where end_code = 'error'");
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_run_whose_agent_came_first_does_not_go_on_without_its_inputs)
+{
+	pid_t p;
+	int64_t id = registered_unfound(&p);
+
+	fake_end(id, "ended", "Fake has deleted it.");
+	fake_fail(FAKE_FIND, 1, ERR_INVALID, "inputs", false);
+	remote_sql("update account_circuit set open_until = now()");
+	remote_wait_code(id, "failed", "inputs");
+	ck_assert_int_eq(remote_count("select count(*) from session where state = 'ended' and end_code = 'inputs' and over_at is not null"), 1);
+	ck_assert_int_eq(remote_count("select count(*) from operation where state = 'open'"), 0);
+	ck_assert_int_eq(fake->calls[FAKE_START], 1);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
 /* ---- many ------------------------------------------------------------------- */
 
 START_TEST(test_two_provisioners_of_four_hands_start_a_hundred_workers_once_each)
@@ -201,6 +249,8 @@ int main(void)
 	tcase_add_test(t, test_lost_reply_of_a_start_that_took_effect_is_found);
 	tcase_add_test(t, test_lost_reply_of_a_start_without_effect_starts_once_more_when_certain);
 	tcase_add_test(t, test_stop_of_a_start_in_doubt_finds_the_run_first);
+	tcase_add_test(t, test_run_whose_agent_came_first_is_found_and_watched);
+	tcase_add_test(t, test_run_whose_agent_came_first_does_not_go_on_without_its_inputs);
 	tcase_add_test(t, test_two_provisioners_of_four_hands_start_a_hundred_workers_once_each);
 #ifdef GPUPOOL_TEST
 	tcase_add_test(t, test_killed_at_every_point_it_goes_on);
