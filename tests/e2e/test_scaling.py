@@ -122,7 +122,7 @@ def test_kaggle_grows_to_what_the_account_may(person):
     assert [(d["reservesSeconds"], d["remainingAfterSeconds"]) for d in reversed(why)] == [(39600, 67500), (39600, 27900)]
     for id in jobs:
         p.client.post(f"/api/gpu/jobs/{id}/cancel")
-    until(lambda: all(n["state"] == "stopped" and n["desiredState"] == "stopped" for n in notebooks(p.client)), 60)
+    until(lambda: all(n["state"] == "stopped" and n["desiredState"] == "stopped" for n in notebooks(p.client)), 180)
     assert not p.runs(live=True) and len(p.runs()) == 2
 
 
