@@ -71,6 +71,7 @@ void buf_free(struct buf *b); /* empty, with the same maximum and no longer secr
 void buf_reset(struct buf *b); /* keeps the memory and the maximum */
 void buf_add(struct buf *b, const void *bytes, size_t len);
 void buf_addc(struct buf *b, char c);
+void buf_add_utf8(struct buf *b, unsigned c); /* one code point, ≤ 0x10ffff; a surrogate too, as it is */
 void buf_adds(struct buf *b, const char *s);
 void buf_addstr(struct buf *b, struct str s);
 void buf_addf(struct buf *b, const char *fmt, ...) printf_like(2, 3);

@@ -87,27 +87,8 @@ static bool hex4(struct str s, size_t at, unsigned *ret)
 	return true;
 }
 
-/* What cannot be meant becomes U+FFFD when the whole is made well formed. */
-static void add_code(struct buf *b, unsigned c)
-{
-	if (c < 0x80) {
-		buf_addc(b, (char)c);
-	} else if (c < 0x800) {
-		buf_addc(b, (char)(0xc0 | c >> 6));
-		buf_addc(b, (char)(0x80 | (c & 0x3f)));
-	} else if (c < 0x10000) {
-		buf_addc(b, (char)(0xe0 | c >> 12));
-		buf_addc(b, (char)(0x80 | (c >> 6 & 0x3f)));
-		buf_addc(b, (char)(0x80 | (c & 0x3f)));
-	} else {
-		buf_addc(b, (char)(0xf0 | c >> 18));
-		buf_addc(b, (char)(0x80 | (c >> 12 & 0x3f)));
-		buf_addc(b, (char)(0x80 | (c >> 6 & 0x3f)));
-		buf_addc(b, (char)(0x80 | (c & 0x3f)));
-	}
-}
-
-/* At "uXXXX", perhaps with its other half; the number of bytes taken. */
+/* At "uXXXX", perhaps with its other half; the number of bytes taken.  What cannot be meant
+ * becomes U+FFFD when the whole is made well formed. */
 static size_t add_unicode(struct buf *b, struct str s, size_t at)
 {
 	unsigned high, low;
@@ -118,10 +99,10 @@ static size_t add_unicode(struct buf *b, struct str s, size_t at)
 	}
 	if (high >= 0xd800 && high < 0xdc00 && at + 6 < s.len && s.ptr[at + 5] == '\\' && s.ptr[at + 6] == 'u' && hex4(s, at + 7, &low) &&
 	    low >= 0xdc00 && low < 0xe000) {
-		add_code(b, 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00));
+		buf_add_utf8(b, 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00));
 		return 11;
 	}
-	add_code(b, high ? high : 0xfffd);
+	buf_add_utf8(b, high ? high : 0xfffd);
 	return 5;
 }
 
