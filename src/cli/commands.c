@@ -150,19 +150,23 @@ static const struct option autoscale_show[] = {
 	{"owner", "ID", "of this person, for admins (one's own)", false},
 	END,
 };
+/* The parts of a scaling policy that are set, and that a replay may change. */
+#define SCALING_OPTIONS \
+	{"accelerator", "NAME", "of workers that are made; none = as the waiting jobs ask", false}, \
+	{"min", "N", "workers that are always there", false}, \
+	{"max", "N", "workers at most", false}, \
+	{"threshold", "N", "one more worker for more waiting jobs than these", false}, \
+	{"target-wait", "DURATION", "no job should wait longer", false}, \
+	{"up-delay", "DURATION", "for how long there must be a need", false}, \
+	{"down-delay", "DURATION", "for how long there must be a surplus", false}, \
+	{"idle-stop", "DURATION", "stop a worker that had no job for this long; none = never", false}
+
 static const struct option autoscale_set[] = {
 	{"on", NULL, "start and stop workers by it", false},
 	{"off", NULL, "do not", false},
 	{"pause", NULL, "leave everything as it is for a while", false},
 	{"resume", NULL, "go on", false},
-	{"accelerator", "NAME", "of workers that are made; none = as the waiting jobs ask", false},
-	{"min", "N", "workers that are always there", false},
-	{"max", "N", "workers at most", false},
-	{"threshold", "N", "one more worker for more waiting jobs than these", false},
-	{"target-wait", "DURATION", "no job should wait longer", false},
-	{"up-delay", "DURATION", "for how long there must be a need", false},
-	{"down-delay", "DURATION", "for how long there must be a surplus", false},
-	{"idle-stop", "DURATION", "stop a worker that had no job for this long; none = never", false},
+	SCALING_OPTIONS,
 	{"account", "ID", "that it may use, in order; all = all you may use", true},
 	{"account-order", "ORDER", "listed, or expiring: hours that expire first go first", false},
 	{"owner", "ID", "of this person, for admins (one's own)", false},
@@ -174,14 +178,7 @@ static const struct option plan[] = {
 	END,
 };
 static const struct option replay[] = {
-	{"accelerator", "NAME", "of workers that are made; none = as the waiting jobs ask", false},
-	{"min", "N", "workers that are always there", false},
-	{"max", "N", "workers at most", false},
-	{"threshold", "N", "one more worker for more waiting jobs than these", false},
-	{"target-wait", "DURATION", "no job should wait longer", false},
-	{"up-delay", "DURATION", "for how long there must be a need", false},
-	{"down-delay", "DURATION", "for how long there must be a surplus", false},
-	{"idle-stop", "DURATION", "stop a worker that had no job for this long; none = never", false},
+	SCALING_OPTIONS,
 	{"owner", "ID", "in this person's policy only", false},
 	{"limit", "N", "so many rounds, the latest (20)", false},
 	END,
