@@ -9,7 +9,9 @@ one counts as one test.  Suites run side by side, each in a directory of its
 own ($TMPDIR) with a range of ports of its own ($GPUPOOL_TEST_PORT, 40 ports);
 those marked alone measure time or load the machine and run by themselves.
 What a suite printed is shown when it failed, and kept below build/log/.
-The last line is "N passed, N failed", and the exit status says the same.
+After the table each failed test is named once more with the line that says
+why, so that the end of the output is enough.  The last line is "N passed,
+N failed", and the exit status says the same.
 """
 import argparse
 import glob
@@ -26,6 +28,8 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PYTHON = "/usr/bin/python3"  # Debian's own: its packages are what was installed
 FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "20")
+WIDTH = 300  # of a line that says why a test failed
+MOST = 40    # such lines
 
 
 class Suite:
@@ -37,6 +41,7 @@ class Suite:
         self.passed = self.failed = self.skipped = 0
         self.took = 0.0
         self.output = b""
+        self.why = []  # a line for each failed test
 
 
 def programs(build, folder):
@@ -69,7 +74,7 @@ def fuzzers():
 def suites():
     """In the order of the table.  BUILD of a suite: which programs it runs."""
     return [
-        Suite("text", shell("layers.sh", "headers.sh", "docs.sh", "scripts.sh"), quick=True),
+        Suite("text", shell("layers.sh", "headers.sh", "docs.sh", "scripts.sh") + [[PYTHON, "tests/run_test.py"]], quick=True),
         Suite("unit", programs("release", "unit"), quick=True),
         Suite("spin", shell("spin.sh")),
         Suite("db", programs("release", "db")),
@@ -124,6 +129,26 @@ def counts(output, status):
     return passed, failed, skipped
 
 
+# Check's, pytest's, the sanitizers' and libFuzzer's, ours.
+WHY = re.compile(rb"""^(?: \S+:\d+:[FE]:.*
+                         | (?:FAILED|ERROR)\ \S.*
+                         | .*\bruntime\ error:\ .*
+                         | SUMMARY:\ .*
+                         | taken\ for\ hung\ .*)$""", re.M | re.X)
+CLOSING = re.compile(rb"^(?:\w+: )?\d+ passed, \d+ failed.*$")
+
+
+def reasons(command, output, status):
+    """Of a failed command: the lines that name each failed test and say why; otherwise the last things it said."""
+    found = [line.strip() for line in WHY.findall(output)]
+    if not found:
+        said = [line for line in output.splitlines() if line.strip() and not CLOSING.match(line)]
+        found = said[-6:] or [b"exit status %d" % status]
+    name = os.path.basename(next((part for part in reversed(command) if part.startswith(("build/", "tests/"))), command[0]))
+    lines = [line.decode("utf-8", "replace") for line in dict.fromkeys(found)]
+    return [(line if name in line else "%s: %s" % (name, line))[:WIDTH] for line in lines]
+
+
 running = set()
 lock = threading.Lock()
 
@@ -169,7 +194,8 @@ def run_suite(suite, index, keep):
     os.chmod(folder, 0o711)
     env = dict(os.environ)
     env.update(TMPDIR=folder, BUILD=suite.build, GPUPOOL_BUILD=suite.build, GPUPOOL_BIN=os.path.join(ROOT, "build", suite.build),
-               GPUPOOL_TEST_PORT=str(20000 + 40 * index), PYTHONDONTWRITEBYTECODE="1", CK_TIMEOUT_MULTIPLIER="2")
+               GPUPOOL_TEST_PORT=str(20000 + 40 * index), PYTHONDONTWRITEBYTECODE="1", CK_TIMEOUT_MULTIPLIER="2",
+               COLUMNS=str(WIDTH))
     env.setdefault("ASAN_OPTIONS", "abort_on_error=1:detect_leaks=1:strict_string_checks=1")
     env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
     env.update(suite.env)
@@ -188,6 +214,7 @@ def run_suite(suite, index, keep):
         chunks.append(b"$ %s\n%s" % (" ".join(command).encode(), output))
         if failed:
             chunks.append(b"-> exit status %d\n" % status)
+            suite.why += reasons(command, output, status)
     suite.output = b"\n".join(chunks)
     suite.took = time.monotonic() - began
     log = os.path.join(ROOT, "build", "log")
@@ -234,6 +261,11 @@ def report(chosen, took):
         print("  %-12s %8d %8d %8d %8.1f" % (suite.name, suite.passed, suite.failed, suite.skipped, suite.took))
     passed, failed = sum(s.passed for s in chosen), sum(s.failed for s in chosen)
     print("  %-12s %8s %8s %8s %8.1f\n" % ("in all", passed, failed, sum(s.skipped for s in chosen), took))
+    why = ["%s: %s" % (s.name, line) for s in chosen for line in s.why]
+    if len(why) > MOST:
+        why[MOST - 1:] = ["and %d more lines like these" % (len(why) - MOST + 1)]
+    if why:
+        print("failed:\n  %s\n" % "\n  ".join(why))
     print("%d passed, %d failed" % (passed, failed), flush=True)
     return 1 if failed or not passed else 0
 
