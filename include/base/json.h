@@ -97,6 +97,8 @@ void json_add_cstr(struct json *array, const char *s);
 /* ---- writing ---- */
 void json_write(const struct json *j, struct buf *ret); /* compact, "/" not escaped */
 void json_write_pretty(const struct json *j, struct buf *ret);
+/* As json_write(), of a document that holds a secret: what is left of it, still to be freed, is wiped. */
+void json_write_wiped(struct json *j, struct buf *ret);
 char *json_text(const struct json *j, struct arena *a) must_check;
 
 #endif

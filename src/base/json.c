@@ -366,6 +366,17 @@ void json_write(const struct json *j, struct buf *ret)
 	buf_addstr(ret, serialise(j, JSON_C_TO_STRING_PLAIN));
 }
 
+/* json-c keeps the text with the node. */
+void json_write_wiped(struct json *j, struct buf *ret)
+{
+	struct str text = serialise(j, JSON_C_TO_STRING_PLAIN);
+
+	buf_addstr(ret, text);
+	if (j)
+		explicit_bzero((char *)text.ptr, text.len);
+	json_wipe(j);
+}
+
 void json_write_pretty(const struct json *j, struct buf *ret)
 {
 	buf_addstr(ret, serialise(j, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED));

@@ -134,6 +134,9 @@ static void learn(struct call *k, enum err err)
 		.probe = k->probe,
 	};
 
+	/* Nobody was asked: the account is as it was. */
+	if (e->reason && !strcmp(e->reason, "unasked"))
+		return;
 	if (no_answer(err, e)) {
 		log_warn("provider.silent", "account=%lld error=%s retry_after=%lld message=\"%s\"", (long long)k->account.id, err_name(err),
 			 (long long)k->c.retry_after_s, e->msg);

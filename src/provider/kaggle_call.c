@@ -244,6 +244,12 @@ static enum err by_status(struct provider_call *c, int status, struct str words,
 
 /* ---- the call ------------------------------------------------------------- */
 
+/* Our own time is over, which says nothing of Kaggle. */
+static enum err unasked(struct provider_call *c)
+{
+	return with_reason(c, error_set(c->error, ERR_TIMEOUT, "There was no time left to ask Kaggle."), "unasked");
+}
+
 /* No answer, or no HTTP. */
 static enum err no_answer(struct provider_call *c, enum err err, const struct error *why)
 {
@@ -321,13 +327,13 @@ enum err kaggle_call(struct provider_call *c, const char *method, struct json *a
 	struct error why = {0};
 	enum err err;
 
-	json_write(args, &body);
+	json_write_wiped(args, &body); /* it may hold a token, the account's or the agent's */
 	json_free(args);
 	err = credentials_read(c, &k);
 	if (err)
 		return err;
 	if (!kaggle_left(c))
-		return error_set(c->error, ERR_TIMEOUT, "There was no time left to ask Kaggle.");
+		return unasked(c);
 	authorization(&k, &auth);
 	err = http_send(c->http, &scratch, &(struct http_call){
 		.method = "POST",
@@ -388,7 +394,7 @@ enum err kaggle_redirect(struct provider_call *c, const char *path, const char *
 	if (err)
 		return err;
 	if (!kaggle_left(c))
-		return error_set(c->error, ERR_TIMEOUT, "There was no time left to ask Kaggle.");
+		return unasked(c);
 	authorization(&k, &auth);
 	err = http_send(c->http, c->arena, &(struct http_call){
 		.url = arena_printf(c->arena, "%s/%s", c->config->kaggle_url, path),

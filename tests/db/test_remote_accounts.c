@@ -73,6 +73,28 @@ START_TEST(test_failures_double_the_pause_and_one_probe_tries)
 }
 END_TEST
 
+static bool verified_thrice(void *unused)
+{
+	(void)unused;
+	remote_sql("update account set check_at = now()");
+	return fake->calls[FAKE_VERIFY] >= 3;
+}
+
+START_TEST(test_call_that_was_not_made_is_no_failure_of_the_account)
+{
+	pid_t p;
+
+	remote_account(1, "ada", "good");
+	fake_fail(FAKE_VERIFY, 100000, ERR_TIMEOUT, "unasked", false);
+	p = remote_provisioner("");
+	/* An open circuit would have let one through. */
+	ck_assert(wait_for(verified_thrice, NULL, REMOTE_SOON));
+	ck_assert_int_eq(remote_count("select count(*) from account_circuit"), 0);
+	ck_assert_int_eq(remote_count("select count(*) from account where status = 'needs_human'"), 0);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
 START_TEST(test_user_of_another_person_is_refused)
 {
 	int64_t mine = remote_account(1, "ada", "good"), theirs;
@@ -281,6 +303,7 @@ int main(void)
 	tcase_set_timeout(t, 180);
 	tcase_add_test(t, test_told_to_come_back_later_nobody_calls_before);
 	tcase_add_test(t, test_failures_double_the_pause_and_one_probe_tries);
+	tcase_add_test(t, test_call_that_was_not_made_is_no_failure_of_the_account);
 	tcase_add_test(t, test_user_of_another_person_is_refused);
 	tcase_add_test(t, test_delete_under_refused_credentials_says_so_and_goes_on_with_new_ones);
 	tcase_add_test(t, test_what_never_ran_is_deleted_under_refused_credentials);

@@ -365,6 +365,21 @@ START_TEST(test_wipe)
 }
 END_TEST
 
+START_TEST(test_write_wiped)
+{
+	cleanup_json struct json *j = json_object();
+	cleanup_buf struct buf b = BUF_INIT(1000);
+	struct str value;
+
+	json_put_cstr(j, "token", "hidden");
+	value = json_str(j, "token");
+	json_write_wiped(j, &b);
+	ck_assert_str_eq(b.ptr, "{\"token\":\"hidden\"}");
+	for (size_t i = 0; i < value.len; i++)
+		ck_assert_int_eq(value.ptr[i], 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("json");
@@ -374,6 +389,7 @@ int main(void)
 	tcase_add_loop_test(t, test_not_a_document, 0, ARRAY_LEN(not_documents));
 	tcase_add_test(t, test_error_says_where);
 	tcase_add_test(t, test_wipe);
+	tcase_add_test(t, test_write_wiped);
 	tcase_add_test(t, test_nested_too_deep);
 	tcase_add_test(t, test_too_large);
 	tcase_add_test(t, test_small_text_of_huge_memory);
