@@ -4,11 +4,13 @@
  * account that r->account names, opened for this one call.
  *
  * What a call teaches of the account is written here, for all callers: no
- * answer opens its circuit, an answer closes it, refused credentials mark it.
- * While the circuit is open, or the credentials are known to be refused, the
- * answer is the stored one and no call is made: ERR_UNAVAILABLE "circuit" (with
- * r->wait_seconds set), ERR_UNAUTHORIZED "credentials"; ERR_GONE when the account
- * has none any more.
+ * answer opens its circuit, an answer closes it, refused credentials mark it, and
+ * so does what its provider wants of its owner first.  While the circuit is open,
+ * or the credentials are known to be refused, the answer is the stored one and no
+ * call is made: ERR_UNAVAILABLE "circuit" (with r->wait_seconds set),
+ * ERR_UNAUTHORIZED "credentials"; ERR_GONE when the account has none any more.  An
+ * account with good credentials that waits for its owner starts nothing,
+ * ERR_FORBIDDEN "account", but what runs there is watched, stopped and removed.
  *
  * Private to control/.
  */
@@ -17,9 +19,9 @@
 
 #include "control/reconcile.h"
 
-/* Could a call be made now?  OK, or what it would get.  For a start (checked) also
- * ERR_UNAVAILABLE "unchecked" while nobody knows whether the credentials are good, and whose. */
-enum err call_ready(struct reconciler *r, const struct provider *p, bool checked, struct error *e) must_check;
+/* Could a call be made now?  OK, or what it would get.  For a start also ERR_UNAVAILABLE
+ * "unchecked" while nobody knows whether the credentials are good, and whose. */
+enum err call_ready(struct reconciler *r, const struct provider *p, bool start, struct error *e) must_check;
 
 enum err call_check(struct reconciler *r, const struct provider *p, struct error *e) must_check;
 /* Also of credentials that were refused before. */

@@ -24,6 +24,8 @@ struct account_view {
 	const char *identity;      /* or NULL */
 	const char *installation;
 	bool refused;              /* these very credentials were: a person must act */
+	bool barred;               /* likewise, but they are good: only starts are refused */
+	bool deleting;             /* its owner wants it gone: nothing starts */
 	const char *reason;        /* why */
 	bool unchecked;            /* nobody has asked yet whether they are good, and whose */
 	bool failing;              /* its circuit is open, or was until now */
@@ -43,9 +45,9 @@ struct circuit_failure {
 enum err circuit_fail(struct db *db, const struct circuit_failure *f, struct error *e) must_check;
 enum err circuit_close(struct db *db, int64_t account, struct error *e) must_check;
 
-/* The credentials of this version are of no use until a person acts, for this reason.  *changed
- * is raised when that is news. */
-enum err account_refuse(struct db *db, int64_t account, int64_t sealed_version, const char *reason, bool *changed,
+/* Until a person acts, for this reason, the credentials of this version are of no use (code "credentials"),
+ * or the account starts nothing ("account").  *changed is raised when that is news. */
+enum err account_refuse(struct db *db, int64_t account, int64_t sealed_version, const char *code, const char *reason, bool *changed,
 			struct error *e) must_check;
 
 #endif

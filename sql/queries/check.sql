@@ -30,17 +30,18 @@ e as (
 select o.id, o.status <> 'ok' or o.checked_version is distinct from o.sealed_version as turned from old o join a on a.id = o.id;
 
 -- name: check_refused
--- The credentials of version $2 are of no use until a person acts ($3 a sentence); asked again in $4 seconds.
+-- Until a person acts ($3 a sentence) the credentials of version $2 are of no use, or ($5 'account') the account
+-- starts nothing; asked again in $4 seconds.
 with old as materialized (
-  select id, owner_id, status, checked_version from account
+  select id, owner_id, status, checked_version, refused_code from account
   where id = $1::int and sealed_version = $2::int and deleted_at is null for no key update),
 a as (
-  update account set status = 'needs_human', reason = $3, checked_version = $2, checked_at = now(), updated_at = now(),
+  update account set status = 'needs_human', reason = $3, refused_code = $5, checked_version = $2, checked_at = now(), updated_at = now(),
     check_at = now() + make_interval(secs => $4::float8)
   where id = any(array(select id from old)) returning id)
 insert into event(owner_id, topic, what, subjects)
 select owner_id, 'account', 'needs_human', array[id::bigint] from old
-where status <> 'needs_human' or checked_version is distinct from $2
+where status <> 'needs_human' or checked_version is distinct from $2 or refused_code <> $5
 returning subjects;
 
 -- name: check_done

@@ -35,10 +35,10 @@ struct check {
 
 /* ---- whose they are ------------------------------------------------------- */
 
-static enum err refuse(struct check *c, const char *reason)
+static enum err refuse(struct check *c, const char *code, const char *reason)
 {
 	log_warn("account.refused", "account=%lld message=\"%s\"", (long long)c->id, reason);
-	return account_refuse(c->r->db, c->id, c->sealed_version, reason, &c->r->changed, &c->e);
+	return account_refuse(c->r->db, c->id, c->sealed_version, code, reason, &c->r->changed, &c->e);
 }
 
 static enum err later(struct check *c, double seconds)
@@ -67,14 +67,14 @@ static enum err good(struct check *c, const char *name)
 	if (of_another(c, name)) {
 		const char *reason = arena_printf(&c->r->arena, "These credentials are of %s, but its notebooks are of %s.", name, c->identity);
 
-		return refuse(c, reason ? reason : "These credentials are of another user.");
+		return refuse(c, "credentials", reason ? reason : "These credentials are of another user.");
 	}
 	err = db_run(c->r->db, STMT_CHECK_OK, ARGS(arg_i64(c->id), arg_i64(c->sealed_version), arg_cstr(name)), &rows,
 		     &c->e);
 	if (err == ERR_CONFLICT && !strcmp(db_constraint(c->r->db), "account_identity")) {
 		const char *reason = arena_printf(&c->r->arena, "The user %s is an account here already.", name);
 
-		return refuse(c, reason ? reason : "This user is an account here already.");
+		return refuse(c, "credentials", reason ? reason : "This user is an account here already.");
 	}
 	CRASH_POINT("check.ok");
 	if (err)
@@ -222,7 +222,7 @@ static enum err check(struct check *c)
 	if (err == ERR_UNAUTHORIZED || err == ERR_FORBIDDEN) { /* not all of these are the call's to write down */
 		const char *reason = arena_strdup(&c->r->arena, c->e.msg);
 
-		return refuse(c, reason ? reason : "Its credentials were refused.");
+		return refuse(c, err == ERR_FORBIDDEN ? "account" : "credentials", reason ? reason : "Its credentials were refused.");
 	}
 	if (!err && !identity.name)
 		err = error_set(&c->e, ERR_UPSTREAM, "Its provider did not say whose it is.");

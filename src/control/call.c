@@ -38,7 +38,19 @@ static enum err human(struct call *k, const char *sentence)
 	return ERR_UNAUTHORIZED;
 }
 
-static enum err look_at_account(struct call *k, bool refused_too)
+/* What may be asked of an account whose owner must act first. */
+enum ask { ASK_START, ASK_ANY, ASK_VERIFY };
+
+static enum err barred(struct call *k)
+{
+	error_set(k->c.error, ERR_FORBIDDEN, "%s",
+		  k->account.deleting ? "Its account is being deleted."
+				      : k->account.reason ? k->account.reason : "Its account's owner must do something at the provider first.");
+	k->c.error->reason = "account";
+	return ERR_FORBIDDEN;
+}
+
+static enum err look_at_account(struct call *k, enum ask ask)
 {
 	enum err err = account_open(k->r->db, k->c.arena, k->r->account, &k->account, k->c.error);
 
@@ -50,8 +62,10 @@ static enum err look_at_account(struct call *k, bool refused_too)
 		k->c.error->reason = "credentials";
 		return ERR_GONE;
 	}
-	if (k->account.refused && !refused_too)
+	if (k->account.refused && ask != ASK_VERIFY)
 		return human(k, k->account.reason ? k->account.reason : "Its account's credentials were refused.");
+	if ((k->account.barred || k->account.deleting) && ask == ASK_START)
+		return barred(k);
 	return k->account.wait > 0 ? circuit_open(k, k->account.wait) : OK;
 }
 
@@ -92,15 +106,14 @@ static void prepare(struct call *k, struct reconciler *r, const struct provider 
 	};
 }
 
-/* refused_too: whether the credentials are good is what the call is to find out. */
-static enum err begin(struct call *k, struct reconciler *r, const struct provider *p, int64_t ms, bool refused_too, struct error *e)
+static enum err begin(struct call *k, struct reconciler *r, const struct provider *p, int64_t ms, enum ask ask, struct error *e)
 {
 	enum err err = OK;
 
 	prepare(k, r, p, ms, e);
 	if (!(p->caps & NEEDS_SECRET))
 		return OK;
-	err = look_at_account(k, refused_too);
+	err = look_at_account(k, ask);
 	if (!err)
 		err = open_box(k);
 	if (!err && k->account.failing)
@@ -145,9 +158,11 @@ static void learn(struct call *k, enum err err)
 	}
 	if (k->account.failing)
 		(void)!circuit_close(k->r->db, k->account.id, NULL);
+	/* Good credentials are not spoilt by what the provider wants of their owner. */
 	if (err == ERR_UNAUTHORIZED || (err == ERR_FORBIDDEN && e->reason && !strcmp(e->reason, "account"))) {
 		log_warn("account.refused", "account=%lld error=%s message=\"%s\"", (long long)k->account.id, err_name(err), e->msg);
-		(void)!account_refuse(k->r->db, k->account.id, k->account.sealed_version, e->msg, &k->r->changed, NULL);
+		(void)!account_refuse(k->r->db, k->account.id, k->account.sealed_version,
+				      err == ERR_UNAUTHORIZED ? "credentials" : "account", e->msg, &k->r->changed, NULL);
 	}
 }
 
@@ -162,15 +177,15 @@ static enum err end(struct call *k, enum err err)
 	return err;
 }
 
-enum err call_ready(struct reconciler *r, const struct provider *p, bool checked, struct error *e)
+enum err call_ready(struct reconciler *r, const struct provider *p, bool start, struct error *e)
 {
 	struct call k;
 	enum err err;
 
 	prepare(&k, r, p, 0, e);
-	err = p->caps & NEEDS_SECRET ? look_at_account(&k, false) : OK;
+	err = p->caps & NEEDS_SECRET ? look_at_account(&k, start ? ASK_START : ASK_ANY) : OK;
 	/* Not before it is known that they are no other person's here. */
-	if (err || !checked || !p->verify || !k.has_account || !k.account.unchecked)
+	if (err || !start || !p->verify || !k.has_account || !k.account.unchecked)
 		return err;
 	r->wait_seconds = CHECK_SECONDS;
 	error_set(e, ERR_UNAVAILABLE, "Its account's credentials are being checked.");
@@ -191,7 +206,7 @@ enum err call_check(struct reconciler *r, const struct provider *p, struct error
 enum err call_verify(struct reconciler *r, const struct provider *p, struct identity *ret, struct error *e)
 {
 	struct call k;
-	enum err err = begin(&k, r, p, REMOTE_MS, true, e);
+	enum err err = begin(&k, r, p, REMOTE_MS, ASK_VERIFY, e);
 
 	return err ? err : end(&k, p->verify(&k.c, ret));
 }
@@ -199,7 +214,7 @@ enum err call_verify(struct reconciler *r, const struct provider *p, struct iden
 enum err call_usage(struct reconciler *r, const struct provider *p, struct usage_list *ret, struct error *e)
 {
 	struct call k;
-	enum err err = begin(&k, r, p, REMOTE_MS, false, e);
+	enum err err = begin(&k, r, p, REMOTE_MS, ASK_ANY, e);
 
 	return err ? err : end(&k, p->usage(&k.c, ret));
 }
@@ -207,7 +222,7 @@ enum err call_usage(struct reconciler *r, const struct provider *p, struct usage
 enum err call_start(struct reconciler *r, const struct provider *p, const struct launch *l, struct run *ret, struct error *e)
 {
 	struct call k;
-	enum err err = begin(&k, r, p, START_MS, false, e);
+	enum err err = begin(&k, r, p, START_MS, ASK_START, e);
 
 	return err ? err : end(&k, p->start(&k.c, l, ret));
 }
@@ -215,7 +230,7 @@ enum err call_start(struct reconciler *r, const struct provider *p, const struct
 enum err call_find(struct reconciler *r, const struct provider *p, const struct launch *l, struct run *ret, struct error *e)
 {
 	struct call k;
-	enum err err = begin(&k, r, p, REMOTE_MS, false, e);
+	enum err err = begin(&k, r, p, REMOTE_MS, ASK_ANY, e);
 
 	return err ? err : end(&k, p->find(&k.c, l, ret));
 }
@@ -223,7 +238,7 @@ enum err call_find(struct reconciler *r, const struct provider *p, const struct 
 enum err call_list(struct reconciler *r, const struct provider *p, struct run_list *ret, struct error *e)
 {
 	struct call k;
-	enum err err = begin(&k, r, p, START_MS, false, e);
+	enum err err = begin(&k, r, p, START_MS, ASK_ANY, e);
 
 	return err ? err : end(&k, p->list(&k.c, ret));
 }
@@ -231,7 +246,7 @@ enum err call_list(struct reconciler *r, const struct provider *p, struct run_li
 enum err call_poll(struct reconciler *r, const struct provider *p, const struct run *run, struct run_status *ret, struct error *e)
 {
 	struct call k;
-	enum err err = begin(&k, r, p, REMOTE_MS, false, e);
+	enum err err = begin(&k, r, p, REMOTE_MS, ASK_ANY, e);
 
 	return err ? err : end(&k, p->poll(&k.c, run, ret));
 }
@@ -239,7 +254,7 @@ enum err call_poll(struct reconciler *r, const struct provider *p, const struct 
 enum err call_stop(struct reconciler *r, const struct provider *p, const struct run *run, bool insist, struct error *e)
 {
 	struct call k;
-	enum err err = begin(&k, r, p, REMOTE_MS, false, e);
+	enum err err = begin(&k, r, p, REMOTE_MS, ASK_ANY, e);
 
 	return err ? err : end(&k, p->stop(&k.c, run, insist));
 }
@@ -247,7 +262,7 @@ enum err call_stop(struct reconciler *r, const struct provider *p, const struct 
 enum err call_remove(struct reconciler *r, const struct provider *p, const struct run *run, struct error *e)
 {
 	struct call k;
-	enum err err = begin(&k, r, p, REMOTE_MS, false, e);
+	enum err err = begin(&k, r, p, REMOTE_MS, ASK_ANY, e);
 
 	return err ? err : end(&k, p->remove(&k.c, run));
 }
@@ -255,7 +270,7 @@ enum err call_remove(struct reconciler *r, const struct provider *p, const struc
 enum err call_outputs(struct reconciler *r, const struct provider *p, const struct run *run, struct outputs *ret, struct error *e)
 {
 	struct call k;
-	enum err err = begin(&k, r, p, START_MS, false, e);
+	enum err err = begin(&k, r, p, START_MS, ASK_ANY, e);
 
 	return err ? err : end(&k, p->outputs(&k.c, run, ret));
 }

@@ -12,11 +12,14 @@ enum err account_open(struct db *db, struct arena *a, int64_t account, struct ac
 {
 	cleanup_rows struct rows r = {0};
 	enum err err = db_run(db, STMT_ACCOUNT_OPEN, ARGS(arg_i64(account)), &r, e);
+	bool refused, barred;
 
 	if (err)
 		return err;
 	if (!rows_count(&r))
 		return error_set(e, ERR_NOT_FOUND, "There is no such account.");
+	refused = str_eqz(row_str(&r, 0, "status"), "needs_human");
+	barred = refused && str_eqz(row_str(&r, 0, "refused_code"), "account");
 	*ret = (struct account_view){
 		.id = account,
 		.owner = row_i64(&r, 0, "owner_id"),
@@ -26,7 +29,9 @@ enum err account_open(struct db *db, struct arena *a, int64_t account, struct ac
 		.sealed_version = row_i64(&r, 0, "sealed_version"),
 		.identity = kept(a, &r, "identity"),
 		.installation = kept(a, &r, "installation"),
-		.refused = str_eqz(row_str(&r, 0, "status"), "needs_human") || str_eqz(row_str(&r, 0, "status"), "disabled"),
+		.refused = (refused && !barred) || str_eqz(row_str(&r, 0, "status"), "disabled"),
+		.barred = barred,
+		.deleting = row_bool(&r, 0, "deleting"),
 		.reason = kept(a, &r, "reason"),
 		.unchecked = str_eqz(row_str(&r, 0, "status"), "unchecked"),
 		.failing = row_i64(&r, 0, "failures") > 0,
@@ -60,10 +65,12 @@ enum err circuit_close(struct db *db, int64_t account, struct error *e)
 	return db_run(db, STMT_CIRCUIT_CLOSE, ARGS(arg_i64(account)), NULL, e);
 }
 
-enum err account_refuse(struct db *db, int64_t account, int64_t sealed_version, const char *reason, bool *changed, struct error *e)
+enum err account_refuse(struct db *db, int64_t account, int64_t sealed_version, const char *code, const char *reason, bool *changed,
+			struct error *e)
 {
 	cleanup_rows struct rows r = {0};
-	enum err err = db_run(db, STMT_CHECK_REFUSED, ARGS(arg_i64(account), arg_i64(sealed_version), arg_cstr(reason), arg_i64(DAY)), &r, e);
+	enum err err = db_run(db, STMT_CHECK_REFUSED,
+			      ARGS(arg_i64(account), arg_i64(sealed_version), arg_cstr(reason), arg_i64(DAY), arg_cstr(code)), &r, e);
 
 	*changed |= !err && rows_count(&r);
 	return err;

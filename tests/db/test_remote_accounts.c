@@ -112,6 +112,12 @@ START_TEST(test_user_of_another_person_is_refused)
 }
 END_TEST
 
+static bool polled_more(void *than)
+{
+	remote_hurry();
+	return fake->calls[FAKE_POLL] > *(int *)than + 1;
+}
+
 START_TEST(test_delete_under_refused_credentials_says_so_and_goes_on_with_new_ones)
 {
 	int64_t a = remote_account(1, "ada", "good"), id = remote_worker(a, "gpu");
@@ -126,6 +132,55 @@ START_TEST(test_delete_under_refused_credentials_says_so_and_goes_on_with_new_on
 	remote_seal(a, 1, "ada", "good");
 	remote_wait_state(id, "deleted");
 	remote_wait_quiet();
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+/* What the provider wants of the owner before it starts more spoils nothing of what runs. */
+START_TEST(test_account_that_may_start_nothing_still_watches_stops_and_removes)
+{
+	int64_t a = remote_account(1, "ada", "good"), one = remote_worker(a, "gpu"), two, three;
+	pid_t p = remote_provisioner("");
+	int polls;
+
+	remote_wait_started(one);
+	remote_register(one, "{gpu,T4}");
+	fake_fail(FAKE_START, 1, ERR_FORBIDDEN, "account", false);
+	two = remote_worker(a, "cpu");
+	remote_wait_code(two, "needs_human", "account");
+	remote_wait(1, "select count(*) from account where status = 'needs_human' and refused_code = 'account' and reason like 'Fake%%'");
+	polls = fake->calls[FAKE_POLL];
+	ck_assert(wait_for(polled_more, &polls, REMOTE_SOON));
+	three = remote_worker(a, "cpu");
+	remote_wait_code(three, "needs_human", "account");
+	ck_assert_int_eq(fake->calls[FAKE_START], 2);
+	remote_want(one, "deleted");
+	remote_wait_state(one, "deleted");
+	ck_assert(fake_of(one)->removed && fake_of(one)->stops + fake_of(one)->insists > 0);
+	/* Its owner did what was wanted, and says so. */
+	remote_sql("update account set check_at = now()");
+	remote_wait_started(two);
+	remote_wait_started(three);
+	ck_assert_int_eq(remote_count("select count(*) from account where status = 'ok' and reason is null"), 1);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_refused_credentials_count_more_than_what_is_wanted_of_the_owner)
+{
+	int64_t a = remote_account(1, "ada", "good"), id = remote_worker(a, "gpu");
+	pid_t p = remote_provisioner("");
+	int stops;
+
+	remote_wait_started(id);
+	fake_fail(FAKE_START, 1, ERR_FORBIDDEN, "account", false);
+	remote_wait_code(remote_worker(a, "cpu"), "needs_human", "account");
+	fake_fail(FAKE_POLL, 1000, ERR_UNAUTHORIZED, "credentials", false);
+	remote_wait(1, "select count(*) from account where status = 'needs_human' and refused_code = 'credentials'");
+	stops = fake->calls[FAKE_STOP];
+	remote_want(id, "stopped");
+	remote_wait_code(id, "stopping", "credentials");
+	ck_assert_int_eq(fake->calls[FAKE_STOP], stops);
 	remote_end(p, SIGTERM);
 }
 END_TEST
@@ -306,6 +361,8 @@ int main(void)
 	tcase_add_test(t, test_call_that_was_not_made_is_no_failure_of_the_account);
 	tcase_add_test(t, test_user_of_another_person_is_refused);
 	tcase_add_test(t, test_delete_under_refused_credentials_says_so_and_goes_on_with_new_ones);
+	tcase_add_test(t, test_account_that_may_start_nothing_still_watches_stops_and_removes);
+	tcase_add_test(t, test_refused_credentials_count_more_than_what_is_wanted_of_the_owner);
 	tcase_add_test(t, test_what_never_ran_is_deleted_under_refused_credentials);
 	tcase_add_test(t, test_account_without_credentials_keeps_no_worker_from_its_end);
 	tcase_add_test(t, test_moved_box_opens_nothing);
