@@ -55,6 +55,13 @@ struct config {
 	const char *kaggle_url;    /* base address of its API */
 	int64_t kaggle_poll_seconds;   /* between two looks at a run that has not registered */
 	int64_t kaggle_settle_seconds; /* until what Kaggle shows after a push is certain */
+	const char *colab_url;     /* Colab's pages, and what is asked beside its API */
+	const char *colab_api_url, *drive_url, *gcs_url; /* base addresses at Google */
+	const char *vertex_url;    /* the region comes in front of its host, unless that is a loopback address */
+	const char *google_oauth_url;    /* tokens */
+	const char *google_accounts_url; /* where a person consents, or signs in */
+	bool colab_browser;        /* Colab in a browser of ours may be used */
+	const char *chromium, *chromedriver; /* its programs */
 	const char *providers;     /* which this instance serves: comma list or "all" */
 	const char *python;        /* starts local agents */
 	const char *local_dir;     /* work directories of local workers */

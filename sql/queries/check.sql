@@ -1,17 +1,17 @@
 -- Looking at accounts: are their credentials good, what hours are left, what is there of ours.
 
 -- name: check_claim
--- The account at these providers ($1) that is due, for $2 seconds.  Replaced credentials are due at
+-- The account of these drivers ($1) that is due, for $2 seconds.  Replaced credentials are due at
 -- once: checked_version is cleared, so that they are claimed once.
 with due as materialized (
   select a.id, a.sealed_version, a.checked_version from account a
-  where a.provider = any($1::text[]) and a.deleted_at is null and a.sealed is not null and a.status <> 'disabled'
+  where a.driver = any($1::text[]) and a.deleted_at is null and a.sealed is not null and a.status <> 'disabled'
     and (a.check_at <= now() or (a.checked_version is not null and a.checked_version <> a.sealed_version))
   order by a.check_at limit 1 for no key update skip locked)
 update account a set check_at = now() + make_interval(secs => $2::float8),
   checked_version = case when d.checked_version = d.sealed_version then d.checked_version end
 from due d where a.id = d.id
-returning a.id, a.owner_id, a.provider, a.sealed_version, a.identity,
+returning a.id, a.owner_id, a.driver as provider, a.sealed_version, a.identity,
   coalesce(a.swept_at < now() - interval '1 hour', true) as sweep,
   exists (select from worker w where w.account_id = a.id and w.state <> 'deleted') as used;
 

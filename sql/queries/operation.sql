@@ -1,4 +1,4 @@
--- Steps that a provisioner does for workers.  Locks are taken in the order
+-- Steps that a provisioner does for workers.  Its instances serve drivers, which operation.provider names.  Locks are taken in the order
 -- session, worker, operation: the API writes the worker before it opens an
 -- operation, and must never wait for one who waits for it.
 
@@ -77,12 +77,12 @@ returning o.state;
 -- an early death waits a little; one that a person must look at starts only for a new generation;
 -- one that is starting needs nothing once its run is known.
 insert into operation(worker_id, provider, kind, generation, next_try_at)
-select w.id, w.provider, t.kind, w.generation,
+select w.id, w.driver, t.kind, w.generation,
   now() + make_interval(secs => case when t.kind = 'start' then (array[0, 5, 30])[least(w.early_deaths, 2) + 1] else 0 end)
 from worker w
 join unnest($2::text[], $3::text[], $4::text[]) t(state, desired, kind) on t.state = w.state and t.desired = w.desired
 left join session s on s.id = w.session_id
-where w.provider = any($1::text[]) and w.state <> 'deleted'
+where w.driver = any($1::text[]) and w.state <> 'deleted'
   and not exists (select from operation o where o.worker_id = w.id and o.state = 'open')
   and (w.state <> 'starting' or t.kind <> 'start' or s.provider_ref is null)
   and (w.state not in ('failed', 'needs_human') or t.kind <> 'start'

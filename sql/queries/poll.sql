@@ -6,9 +6,9 @@
 -- As session_ran, and the run is watched from now on; also one that was taken for never begun.
 with s as (
   update session set provider_ref = $2::jsonb, over_at = case when provider_ref is not null then over_at end
-  where id = $1::bigint returning id, worker_id, provider),
+  where id = $1::bigint returning id, worker_id, driver),
 poll as (
-  insert into session_poll(session_id, provider, due) select id, provider, now() + make_interval(secs => $4::float8) from s
+  insert into session_poll(session_id, provider, due) select id, driver, now() + make_interval(secs => $4::float8) from s
   on conflict do nothing)
 update worker w set url = $3, version = version + 1, updated_at = now()
 from s where w.id = s.worker_id and w.session_id = s.id and w.url is distinct from $3;
@@ -28,7 +28,7 @@ where id = any(array(select id from s)) and exists (select from o)
 returning id;
 
 -- name: poll_claim
--- The run that has been due longest at these providers ($1), for $2 seconds; $3 grace.  `unwanted`:
+-- The run that has been due longest of these drivers ($1), for $2 seconds; $3 grace.  `unwanted`:
 -- seconds since it should have ended (its session has, it is past its deadline, or its worker is
 -- wanted otherwise); null = it may run.
 with due as materialized (
@@ -71,7 +71,7 @@ delete from session_poll where session_id = $1::bigint;
 -- Somebody waits for the end of this run, or for what it left: it is looked at within $2 seconds, and
 -- watched again should its row be missing.  Not one that failed: its provider is not to be hurried.
 insert into session_poll as p(session_id, provider, due)
-select id, provider, now() + make_interval(secs => $2::float8) from session
+select id, driver, now() + make_interval(secs => $2::float8) from session
 where id = $1::bigint and provider_ref is not null and (over_at is null or outputs_at is null)
 on conflict (session_id) do update set due = least(p.due, excluded.due) where p.failures = 0;
 

@@ -45,7 +45,7 @@ returning subjects;
 select s.id, x.code, x.reason, x.unregistered, x.silent
 from session s
 join worker w on w.id = s.worker_id
-join provider_policy p on p.provider = s.provider
+join provider_driver p on p.name = s.driver
 left join session_live l on l.session_id = s.id
 cross join lateral (
   select 'enrol_timeout' as code, 'The agent did not register within ' || p.enrol_seconds || ' seconds of its start.' as reason,

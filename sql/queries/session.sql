@@ -2,7 +2,7 @@
 
 -- name: worker_look idempotent
 -- A worker with its last session, as a step sees it.
-select w.id, w.owner_id, w.account_id, w.provider, w.title, w.accelerator, w.remote_name, w.inputs, w.desired, w.state, w.generation,
+select w.id, w.owner_id, w.account_id, w.driver as provider, w.title, w.accelerator, w.remote_name, w.inputs, w.desired, w.state, w.generation,
   w.early_deaths, w.max_session_seconds, a.resource, a.shape,
   s.id as session_id, s.intent, s.state as session_state, s.provider_ref, s.limit_seconds,
   s.registered_at is not null as registered, s.over_at is not null as run_over, s.outputs_at is not null as kept,
@@ -30,10 +30,10 @@ op as (
     select o.id from operation o where o.id = $2::bigint and o.worker_id = w.id and o.state = 'open' and o.claimed_by = $3
     for update) o),
 s as (
-  insert into session(worker_id, owner_id, account_id, provider, generation, enrol_hash, enrol_until, limit_seconds, resource)
-  select w.id, w.owner_id, w.account_id, w.provider, w.generation, $5::bytea,
+  insert into session(worker_id, owner_id, account_id, provider, start, generation, enrol_hash, enrol_until, limit_seconds, resource)
+  select w.id, w.owner_id, w.account_id, w.provider, w.start, w.generation, $5::bytea,
     case when $5::bytea is not null then now() + make_interval(secs => p.enrol_seconds) end, coalesce($9::int, w.max_session_seconds), $10
-  from w join provider_policy p on p.provider = w.provider
+  from w join provider_driver p on p.name = w.driver
   where exists (select from op)
   returning id, worker_id, owner_id, intent, limit_seconds, generation),
 moved as (
@@ -55,8 +55,8 @@ select s.id, s.intent, s.limit_seconds from s join moved on moved.id = s.worker_
 -- name: session_token
 -- Another enrolment token for a start that certainly never took place.
 update session s set enrol_hash = $2::bytea, enrol_until = now() + make_interval(secs => p.enrol_seconds)
-from provider_policy p
-where s.id = $1::bigint and s.state = 'starting' and s.registered_at is null and p.provider = s.provider
+from provider_driver p
+where s.id = $1::bigint and s.state = 'starting' and s.registered_at is null and p.name = s.driver
 returning s.id;
 
 -- name: session_ran
@@ -68,10 +68,10 @@ from s where w.id = s.worker_id and w.session_id = s.id and w.url is distinct fr
 
 -- name: session_watch idempotent
 -- Sessions that are not over, at these providers.
-select s.id, s.worker_id, s.provider, s.intent, s.provider_ref, s.registered_at is not null as registered,
+select s.id, s.worker_id, s.driver as provider, s.intent, s.provider_ref, s.registered_at is not null as registered,
   coalesce(s.deadline + make_interval(secs => $2::float8) < now(), false) as past_deadline
 from session s
-where s.state <> 'ended' and s.provider = any($1::text[])
+where s.state <> 'ended' and s.driver = any($1::text[])
 order by s.id;
 
 -- name: session_orphans idempotent

@@ -74,10 +74,10 @@ w as (
     $5, $6, $7, $8, $9, $10, coalesce($11::jsonb, '{}'), case when a.waits then 'needs_human' else 'stopped' end,
     case when a.waits then 'account' end, case when a.waits then 'Its account needs its owner: ' || coalesce(a.reason, 'see the accounts page.') end
   from a
-  returning id, owner_id, provider, desired, generation),
+  returning id, owner_id, driver, desired, generation),
 op as (
   insert into operation(worker_id, provider, kind, generation)
-  select id, provider, 'start', generation from w where desired = 'running'
+  select id, driver, 'start', generation from w where desired = 'running'
   on conflict do nothing),
 told as (
   insert into event(owner_id, topic, what, subjects) select owner_id, 'worker', 'created', array[id::bigint] from w)
@@ -104,10 +104,10 @@ new as (
   from w
   where t.id = w.id and w.desired <> 'deleted' and ($4::int is null or w.version = $4) and not w.longer
     and (w.turned or $8 or $10 or coalesce($5, $6, $12) is not null)
-  returning t.id, t.owner_id, t.provider, t.desired, t.generation, t.version, w.turned),
+  returning t.id, t.owner_id, t.driver, t.desired, t.generation, t.version, w.turned),
 op as (
   insert into operation(worker_id, provider, kind, generation)
-  select id, provider, case desired when 'running' then 'start' when 'stopped' then 'stop' else 'delete' end, generation
+  select id, driver, case desired when 'running' then 'start' when 'stopped' then 'stop' else 'delete' end, generation
   from new where turned
   on conflict do nothing),
 told as (

@@ -15,7 +15,7 @@ enum { FILE_MOST = 64 << 10 };
 /* Says why a text will not do, or NULL. */
 typedef const char *check_text(struct str value);
 
-static check_text check_public_url, check_base_url, check_listen, check_peers, check_level, check_providers, check_python, check_crash, check_rate;
+static check_text check_public_url, check_base_url, check_listen, check_peers, check_level, check_providers, check_program, check_crash, check_rate;
 
 enum kind { TEXT, NUMBER, SIZE, SECONDS, SWITCH };
 
@@ -32,10 +32,19 @@ static const struct setting {
 #define RANGE(key, kind, otherwise, min, max) {#key, kind, offsetof(struct config, key), otherwise, min, max, NULL}
 	WORDS(address_rate, "500r/s", check_rate),
 	WORDS(api_rate, "50r/s", check_rate),
+	WORDS(chromedriver, "/usr/bin/chromedriver", check_program),
+	WORDS(chromium, "/usr/bin/chromium", check_program),
+	WORDS(colab_api_url, "https://colaboratory.googleapis.com", check_base_url),
+	RANGE(colab_browser, SWITCH, "0", 0, 1),
+	WORDS(colab_url, "https://colab.research.google.com", check_base_url),
 	WORDS(crash_at, "", check_crash),
 	WORDS(database, "", NULL),
 	RANGE(deadline_notice_seconds, SECONDS, "300", 0, 86400),
 	RANGE(demo, SWITCH, "1", 0, 1),
+	WORDS(drive_url, "https://www.googleapis.com", check_base_url),
+	WORDS(gcs_url, "https://storage.googleapis.com", check_base_url),
+	WORDS(google_accounts_url, "https://accounts.google.com", check_base_url),
+	WORDS(google_oauth_url, "https://oauth2.googleapis.com", check_base_url),
 	RANGE(grace_seconds, SECONDS, "10", 0, 3600),
 	RANGE(hands, NUMBER, "4", 1, 64),
 	RANGE(heartbeat_seconds, SECONDS, "15", 1, 300),
@@ -68,11 +77,12 @@ static const struct setting {
 	RANGE(port, NUMBER, "8080", 1, 65535),
 	WORDS(providers, "all", check_providers),
 	WORDS(public_url, "", check_public_url),
-	WORDS(python, "/usr/bin/python3", check_python),
+	WORDS(python, "/usr/bin/python3", check_program),
 	RANGE(retention_days, NUMBER, "30", 1, 3650),
 	WORDS(signin_rate, "5r/m", check_rate),
 	WORDS(state, "./state", NULL),
 	WORDS(store, "", NULL),
+	WORDS(vertex_url, "https://aiplatform.googleapis.com", check_base_url),
 	RANGE(web_processes, NUMBER, "0", 0, 1000),
 #undef WORDS
 #undef RANGE
@@ -216,7 +226,7 @@ static const char *check_providers(struct str value)
 	return NULL;
 }
 
-static const char *check_python(struct str value)
+static const char *check_program(struct str value)
 {
 	return value.len && value.ptr[0] == '/' ? NULL : "must be an absolute path";
 }

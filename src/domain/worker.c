@@ -84,7 +84,17 @@ static bool base_is_loopback(const char *provider, const struct config *config)
 	char host[256];
 	bool https;
 
-	return !strcmp(provider, "kaggle") && config->kaggle_url && host_of(config->kaggle_url, host, &https) && host_loopback(host);
+	const struct {
+		const char *provider, *url;
+	} bases[] = {
+		{"kaggle", config->kaggle_url}, {"colab", config->colab_url}, {"colab-api", config->colab_api_url},
+		{"colab-browser", config->colab_url}, {"colab-enterprise", config->vertex_url},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(bases); i++)
+		if (!strcmp(provider, bases[i].provider))
+			return bases[i].url && host_of(bases[i].url, host, &https) && host_loopback(host);
+	return false;
 }
 
 enum err worker_reachable(const char *provider, const struct config *config, struct error *e)

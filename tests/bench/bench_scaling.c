@@ -33,8 +33,9 @@ static void print(const char *what, int64_t *us, int n)
 static void fill(struct pool *p, int workers, int jobs)
 {
 	pool_sql(p, "insert into users(name, role) select 'u' || i, 'operator' from generate_series(1, 9) i; "
-		    "insert into provider_policy(provider, sharing_allowed, implicit, enrol_seconds, knows_runs, source, as_of) "
-		    "values ('bench', false, true, 60, true, '', '2026-01-01'); delete from account; "
+		    "insert into provider_policy(provider, sharing_allowed, implicit, source, as_of) "
+		    "values ('bench', false, true, '', '2026-01-01'); "
+		    "insert into provider_driver(name, provider, enrol_seconds, knows_runs) values ('bench', 'bench', 60, true); delete from account; "
 		    "insert into account(owner_id, provider) select id, 'bench' from users; "
 		    "insert into scaling_policy(owner_id, enabled, max_workers, accelerator) select id, true, 200, '' from users; "
 		    "insert into lane(type, accelerator, gpus, owner_id, priority) "

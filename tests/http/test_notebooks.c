@@ -164,7 +164,7 @@ START_TEST(test_unreachable_from_elsewhere)
 {
 	int64_t id;
 
-	world_sql(w, "insert into provider_policy values ('far', false, true, 1, 60, true, 's', '2026-01-01')");
+	world_sql(w, "insert into provider_policy values ('far', false, true, 1, 's', '2026-01-01')");
 	ck_assert_int_eq(call(&c, &ann, "POST " NOTEBOOKS, "{'provider':'far','accelerator':'cpu'}"), 409);
 	ck_assert_str_eq(call_str(&c, "code"), "public_url");
 	ck_assert_int_eq(count("worker") + count("account"), 0);

@@ -66,6 +66,7 @@ void remote_set_up(void)
 	pg_sql(remote.db,
 	       "set search_path = gpupool; insert into users(name, role) values ('ada', 'admin'), ('bob', 'operator');"
 	       "insert into provider_policy select x.* from provider_policy p, jsonb_populate_record(p, '{\"provider\": \"fake\"}') x where p.provider = 'kaggle';"
+	       "insert into provider_driver select 'fake', 'fake', '', enrol_seconds, knows_runs from provider_driver where name = 'kaggle';"
 	       "insert into provider_limit select x.* from provider_limit p, jsonb_populate_record(p, '{\"provider\": \"fake\"}') x where p.provider = 'kaggle';"
 	       "insert into provider_accelerator select x.* from provider_accelerator p, jsonb_populate_record(p, '{\"provider\": \"fake\"}') x where p.provider = 'kaggle'",
 	       NULL);

@@ -9,8 +9,9 @@
 
 /* Providers with the limits of people.c. */
 static const char rows[] =
-	"insert into provider_policy(provider, sharing_allowed, implicit, accounts_per_person, enrol_seconds, knows_runs, source, as_of) "
-	"select p, true, false, 1, 600, true, 'simulated', '2026-01-01' from unnest(array['sim-local', 'sim-colab']) p;"
+	"insert into provider_policy(provider, sharing_allowed, implicit, accounts_per_person, source, as_of) "
+	"select p, true, false, 1, 'simulated', '2026-01-01' from unnest(array['sim-local', 'sim-colab']) p;"
+	"insert into provider_driver(name, provider, enrol_seconds, knows_runs) select p, p, 600, true from unnest(array['sim-local', 'sim-colab']) p;"
 	"insert into provider_limit(provider, resource, session_seconds, session_margin_seconds, week_margin_seconds, concurrent, source, as_of) "
 	"values ('sim-local', 'gpu', null, 0, 0, %d, 'simulated', '2026-01-01'), ('sim-colab', 'gpu', %lld, %lld, 0, %d, 'simulated', '2026-01-01');"
 	"insert into provider_accelerator(provider, name, resource, gets) values ('sim-local', 'gpu', 'gpu', '{gpu}'), ('sim-colab', 'gpu', 'gpu', '{gpu}');"
