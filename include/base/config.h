@@ -42,6 +42,7 @@ struct config {
 	/* jobs and workers */
 	int64_t heartbeat_seconds;
 	int64_t lease_inference_seconds, lease_script_seconds, lease_training_seconds;
+	int64_t idle_stop_seconds; /* of a worker for which nobody chose it, where hours are limited; 0 = never */
 	int64_t place_own, place_time, place_expiry, place_load; /* weights of placement's preferences */
 	int64_t deadline_notice_seconds; /* a session drains so long before its deadline */
 	int64_t grace_seconds;     /* added before anything is reaped */

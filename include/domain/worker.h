@@ -35,7 +35,9 @@ struct worker_new {
 	int64_t account_id; /* 0 = the one that the provider implies, or the person's own there */
 	const struct json *credentials; /* of the person's account there, made or renewed with it; NULL = none */
 	const struct json *inputs;      /* see domain/inputs.h; NULL = none */
-	int64_t max_session_seconds, idle_stop_seconds; /* 0 = none */
+	int64_t max_session_seconds; /* 0 = none */
+	bool set_idle;               /* else as config says, where the provider limits hours or sessions */
+	int64_t idle_stop_seconds;   /* 0 = never, where set */
 	bool start;
 };
 /* In a transaction of the caller's.  What the provider's rows do not allow is ERR_INVALID at its field

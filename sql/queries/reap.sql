@@ -148,36 +148,43 @@ d as (
 select id, worker_id from late;
 
 -- name: worker_idle_stop
--- Workers that have held no job for as long as their owner allows; or nearly as long as their provider lets a
--- session idle, which then ends by a stop of ours and not by its hand.
+-- Workers that have held no job for as long as their owner allows, or, where he did not say, the installation, unless
+-- a pool of his cares for them; or nearly as long as their provider lets a session idle, which then ends by a stop of
+-- ours and not by its hand.
 -- A claim locks the session, too, and each passes by what the other has locked.  This statement cannot see a lease
 -- that was committed after it began: session_drain looks again, and lets the session take no more.
 with idle as (
-  select w.id, w.version, case when w.idle_stop_seconds <= coalesce(p.seconds, 2147483647) then 'It had no job for ' || w.idle_stop_seconds || ' seconds.'
+  select w.id, w.version, x.chosen, p.most, extract(epoch from now() - l.busy_at)::bigint as idle,
+    case when x.chosen <= coalesce(p.seconds, 2147483647) then 'It had no job for ' || x.chosen || ' seconds.'
       else 'It had no job for ' || p.seconds || ' seconds, and its provider ends a session after ' || p.most || ' idle ones.' end as reason
   from worker w
   join session s on s.id = w.session_id
   join session_live l on l.session_id = s.id
+  cross join lateral (
+    select case when not w.idle_default or not exists (select from scaling_policy y where y.owner_id = w.owner_id and y.enabled
+      and (y.accounts = '{}' or w.account_id = any(y.accounts))) then w.idle_stop_seconds end as chosen) x
   left join lateral (
     select x.idle_seconds as most, x.idle_seconds * 9 / 10 as seconds from provider_limit x
     where x.provider = s.provider and x.resource = s.resource and x.idle_seconds is not null) p on true
   where w.desired = 'running' and w.state = 'healthy' and s.state = 'running'
-    and l.busy_at < now() - make_interval(secs => least(w.idle_stop_seconds, p.seconds))
+    and l.busy_at < now() - make_interval(secs => least(x.chosen, p.seconds))
     and not exists (select from job_lease j where j.session_id = s.id)
     and not exists (select from job_ending j where j.session_id = s.id)
   limit 100 for update of s, w skip locked),
 drained as materialized (
-  select id, reason from idle where session_drain(id, version, true, null, null) = 'done'),
+  select * from idle where session_drain(id, version, true, null, null) = 'done'),
 moved as (
   update worker w set desired = 'stopped', generation = generation + 1, version = version + 1, updated_at = now(),
     reason_code = 'idle', reason = (select reason from drained i where i.id = w.id)
   where id = any(array(select id from drained))
-  returning id, owner_id, state, provider, reason),
+  returning id, owner_id, state, provider, account_id, reason),
 e as (
   insert into event(owner_id, topic, what, subjects, data)
   select owner_id, 'worker', state, array[id::bigint], jsonb_build_object('reasonCode', 'idle') from moved),
 d as (
-  insert into decision(kind, subject, reason) select 'stop', 'worker ' || id, reason from moved)
+  insert into decision(kind, subject, reason, inputs)
+  select 'stop', 'worker ' || m.id, m.reason, jsonb_build_object('idleSeconds', i.idle, 'idleStopSeconds', i.chosen, 'providerIdleSeconds', i.most,
+    'accountId', m.account_id::text) from moved m join drained i on i.id = m.id)
 select id, provider from moved;
 
 -- name: partition_keep

@@ -63,15 +63,17 @@ returning id;
 
 -- name: worker_create
 -- $1 owner, $2 account, $3 provider, $4 title or null, $5 accelerator, $6 e-mail, $7 desired,
--- $8 seconds a session, $9 idle seconds, $10 its name at the provider or null, $11 inputs; with the
--- operation that starts it.  One whose account waits for its owner waits for that from the beginning.
+-- $8 seconds a session, $9 idle seconds, which $12 says that a person chose (null = never); else $13, where the
+-- provider limits hours or sessions; $10 its name at the provider or null, $11 inputs; with the operation that starts it.  One whose account waits for its owner waits for that from the beginning.
 with a as (
-  select $7 = 'running' and status = 'needs_human' and checked_version = sealed_version as waits, reason from account where id = $2::int),
+  select $7 = 'running' and status = 'needs_human' and checked_version = sealed_version as waits, reason,
+    not $12::boolean and $13::int is not null and exists (select from provider_limit l where l.provider = $3) as by_default
+  from account where id = $2::int),
 w as (
   insert into worker(owner_id, account_id, provider, title, accelerator, email, desired, max_session_seconds, idle_stop_seconds,
-    remote_name, inputs, state, reason_code, reason)
+    idle_default, remote_name, inputs, state, reason_code, reason)
   select $1, $2, $3, coalesce($4, initcap($3) || ' ' || (select count(*) + 1 from worker where owner_id = $1 and provider = $3)),
-    $5, $6, $7, $8, $9, $10, coalesce($11::jsonb, '{}'), case when a.waits then 'needs_human' else 'stopped' end,
+    $5, $6, $7, $8, case when a.by_default then $13 else $9 end, a.by_default, $10, coalesce($11::jsonb, '{}'), case when a.waits then 'needs_human' else 'stopped' end,
     case when a.waits then 'account' end, case when a.waits then 'Its account needs its owner: ' || coalesce(a.reason, 'see the accounts page.') end
   from a
   returning id, owner_id, driver, desired, generation),
@@ -100,7 +102,7 @@ new as (
   update worker t set title = coalesce($5, t.title), accelerator = coalesce($6, t.accelerator), inputs = coalesce($12::jsonb, t.inputs), desired = coalesce($7, t.desired),
     generation = t.generation + w.turned::int, version = t.version + 1, updated_at = now(),
     max_session_seconds = case when $8 then $9 else t.max_session_seconds end,
-    idle_stop_seconds = case when $10::boolean then $11::int else t.idle_stop_seconds end
+    idle_stop_seconds = case when $10::boolean then $11::int else t.idle_stop_seconds end, idle_default = t.idle_default and not $10
   from w
   where t.id = w.id and w.desired <> 'deleted' and ($4::int is null or w.version = $4) and not w.longer
     and (w.turned or $8 or $10 or coalesce($5, $6, $12) is not null)

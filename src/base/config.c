@@ -48,6 +48,7 @@ static const struct setting {
 	RANGE(grace_seconds, SECONDS, "10", 0, 3600),
 	RANGE(hands, NUMBER, "4", 1, 64),
 	RANGE(heartbeat_seconds, SECONDS, "15", 1, 300),
+	RANGE(idle_stop_seconds, SECONDS, "1800", 0, 31536000),
 	RANGE(kaggle_poll_seconds, SECONDS, "30", 1, 3600),
 	RANGE(kaggle_settle_seconds, SECONDS, "240", 1, 3600),
 	WORDS(kaggle_url, "https://api.kaggle.com/v1", check_base_url),

@@ -190,15 +190,24 @@ static enum err make_name(const struct policy_grant *policy, const char *title, 
 	return OK;
 }
 
+/* What the table takes at least; 0 = never. */
+static struct arg arg_idle_default(const struct config *config)
+{
+	int64_t seconds = config->idle_stop_seconds;
+
+	return arg_opt_i64(seconds < WORKER_SECONDS_MIN ? WORKER_SECONDS_MIN : seconds, seconds > 0);
+}
+
 static enum err insert(struct db *db, const struct principal *p, const struct worker_new *n, const struct policy_grant *policy,
-		       int64_t account, const struct buf *inputs, const char *name, int64_t *id, struct error *e)
+		       const struct config *config, int64_t account, const struct buf *inputs, const char *name, int64_t *id, struct error *e)
 {
 	cleanup_rows struct rows rows = {0};
 	enum err err = db_run(db, STMT_WORKER_CREATE,
 			      ARGS(arg_i64(p->user_id), arg_i64(account), arg_cstr(n->provider), arg_cstr(n->title),
 				   arg_cstr(policy->accelerator), arg_cstr(n->email), arg_cstr(n->start ? "running" : "stopped"),
 				   arg_opt_i64(n->max_session_seconds, n->max_session_seconds),
-				   arg_opt_i64(n->idle_stop_seconds, n->idle_stop_seconds), arg_cstr(name[0] ? name : NULL), arg_inputs(inputs)),
+				   arg_opt_i64(n->idle_stop_seconds, n->idle_stop_seconds), arg_cstr(name[0] ? name : NULL), arg_inputs(inputs),
+				   arg_bool(n->set_idle), arg_idle_default(config)),
 			      &rows, e);
 
 	if (err == ERR_CONFLICT && !strcmp(db_constraint(db), "worker_remote_name"))
@@ -226,7 +235,7 @@ enum err worker_create(struct db *db, struct arena *a, const struct principal *p
 		err = account_of(db, a, p, n, &policy, &account, e);
 	if (!err)
 		err = worker_reachable(n->provider, config, e);
-	return err ? err : insert(db, p, n, &policy, account, &inputs, name, id, e);
+	return err ? err : insert(db, p, n, &policy, config, account, &inputs, name, id, e);
 }
 
 /* ---- see ------------------------------------------------------------------ */

@@ -38,7 +38,9 @@ const struct field notebook_create_body[] = {
 	{"email", FIELD_STRING, 0, .min = 3, .max = 254, .doc = "Where its notices go."},
 	{"autoStart", FIELD_BOOL, 0, .doc = "Default true."},
 	{"maxSessionSeconds", FIELD_INT, 0, .min = WORKER_SECONDS_MIN, .max = WORKER_SECONDS_MAX, .doc = "As long as the provider allows when absent."},
-	{"idleStopSeconds", FIELD_INT, 0, .min = WORKER_SECONDS_MIN, .max = WORKER_SECONDS_MAX, .doc = "Never when absent."},
+	{"idleStopSeconds", FIELD_INT, FIELD_NULLABLE, .max = WORKER_SECONDS_MAX,
+	 .doc = "Without a job for so long it stops: 60 at least; 0 or null = never. When absent, the setting idle_stop_seconds where the "
+		"provider limits hours or sessions, else never. What a provider ends for being idle is stopped before that in any case."},
 	{0},
 };
 
@@ -49,7 +51,7 @@ const struct field notebook_change_body[] = {
 	{"desiredState", FIELD_ENUM, 0, .choices = desired_states},
 	{"maxSessionSeconds", FIELD_INT, FIELD_NULLABLE, .min = WORKER_SECONDS_MIN, .max = WORKER_SECONDS_MAX,
 	 .doc = "Of a running session it can only be lowered; null = unlimited."},
-	{"idleStopSeconds", FIELD_INT, FIELD_NULLABLE, .min = WORKER_SECONDS_MIN, .max = WORKER_SECONDS_MAX, .doc = "null = never."},
+	{"idleStopSeconds", FIELD_INT, FIELD_NULLABLE, .max = WORKER_SECONDS_MAX, .doc = "60 at least; 0 or null = never."},
 	{0},
 };
 
@@ -165,6 +167,15 @@ static bool email_plausible(struct str s)
 	return at > 0 && (size_t)at + 1 < s.len && str_index(s, ' ') < 0 && str_index((struct str){s.ptr + at + 1, s.len - (size_t)at - 1}, '@') < 0;
 }
 
+static enum err check_idle(const struct json *j, struct error *e)
+{
+	int64_t seconds = json_i64(j, "idleStopSeconds", 0);
+
+	if (!seconds || seconds >= WORKER_SECONDS_MIN)
+		return OK;
+	return error_field(e, ERR_INVALID, "idleStopSeconds", "This must be %d at least, or 0 for never.", WORKER_SECONDS_MIN);
+}
+
 static void wake_provider(struct ctx *ctx, const char *provider)
 {
 	wake(ctx, "gpupool_operations", provider);
@@ -182,11 +193,14 @@ enum err notebook_create(struct ctx *ctx, struct request *req, struct response *
 		.inputs = json_get(j, "inputs"),
 		.start = json_bool(j, "autoStart", true),
 		.max_session_seconds = json_i64(j, "maxSessionSeconds", 0),
+		.set_idle = json_has(j, "idleStopSeconds"),
 		.idle_stop_seconds = json_i64(j, "idleStopSeconds", 0),
 	};
 	int64_t id;
-	enum err err;
+	enum err err = check_idle(j, e);
 
+	if (err)
+		return err;
 	n.accelerator = read_accelerator(req, e);
 	if (!n.accelerator)
 		return ERR_INVALID;
@@ -238,6 +252,8 @@ enum err notebook_change(struct ctx *ctx, struct request *req, struct response *
 		.idle_stop_seconds = json_i64(j, "idleStopSeconds", 0),
 	};
 
+	if (check_idle(j, e))
+		return ERR_INVALID;
 	if (json_has(j, "accelerator")) {
 		c.accelerator = read_accelerator(req, e);
 		if (!c.accelerator)

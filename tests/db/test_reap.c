@@ -366,6 +366,26 @@ START_TEST(test_idle_stop_looks_again_under_the_lock)
 }
 END_TEST
 
+/* What the installation says is for whom no pool cares; what a person chose is for all. */
+START_TEST(test_idle_default_gives_way_to_a_pool)
+{
+	int64_t chosen = healthy("local"), other = healthy("manual"), by_default = healthy("local");
+
+	pool_sql(&pool, "update session_live set busy_at = now() - interval '40 minutes'; "
+			"update worker set idle_stop_seconds = 1800, idle_default = session_id <> %lld; "
+			"insert into scaling_policy(owner_id, enabled, accounts) values (1, true, '{1}')", (long long)chosen);
+	round_after(1);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from worker where desired = 'stopped' and session_id in (%lld, %lld)", (long long)chosen,
+				  (long long)other), 2);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from worker where desired = 'running'"), 1);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from decision where kind = 'stop' and (inputs ->> 'idleSeconds')::int between 2400 and 2500 "
+					 "and (inputs ->> 'idleStopSeconds')::int = 1800"), 2);
+	pool_sql(&pool, "update scaling_policy set enabled = false");
+	round_after(1);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from worker where desired = 'stopped' and session_id = %lld", (long long)by_default), 1);
+}
+END_TEST
+
 /* Colab ends what is idle: we do, before it. */
 START_TEST(test_a_provider_s_idle_time_is_respected)
 {
@@ -508,6 +528,7 @@ int main(void)
 	tcase_add_test(t, test_idle_stop_while_claiming);
 	tcase_add_test(t, test_claim_while_stopping_idle);
 	tcase_add_test(t, test_idle_stop_looks_again_under_the_lock);
+	tcase_add_test(t, test_idle_default_gives_way_to_a_pool);
 	tcase_add_test(t, test_a_provider_s_idle_time_is_respected);
 	tcase_add_test(t, test_notice_before_the_deadline);
 	tcase_add_test(t, test_due_jobs_are_promoted);

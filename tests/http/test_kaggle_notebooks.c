@@ -105,6 +105,27 @@ START_TEST(test_account_comes_with_it)
 }
 END_TEST
 
+/* Its hours are limited: it stops without a job, unless a person says otherwise. */
+START_TEST(test_idle_stop_by_default)
+{
+	int64_t id;
+
+	add_account(&ann);
+	id = make(&ann, ",'accelerator':'gpu','title':'one'");
+	ck_assert_int_eq(call_int(&c, "idleStopSeconds"), 1800);
+	ck_assert_int_eq(count("worker where idle_default"), 1);
+	ck_assert_int_eq(patch(&ann, id, "{'idleStopSeconds':900}"), 200);
+	ck_assert_int_eq(call_int(&c, "idleStopSeconds"), 900);
+	ck_assert_int_eq(count("worker where idle_default"), 0);
+	make(&ann, ",'accelerator':'gpu','title':'two','idleStopSeconds':0");
+	make(&ann, ",'accelerator':'gpu','title':'three','idleStopSeconds':null");
+	ck_assert_int_eq(count("worker where idle_stop_seconds is null and not idle_default"), 2);
+	c.config.idle_stop_seconds = 0;
+	make(&ann, ",'accelerator':'gpu','title':'four'");
+	ck_assert_int_eq(count("worker where idle_stop_seconds is null and not idle_default"), 3);
+}
+END_TEST
+
 START_TEST(test_account_of_ones_own)
 {
 	int64_t hers;
@@ -350,6 +371,7 @@ int main(void)
 	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, open_site, close_site);
 	tcase_add_test(t, test_account_comes_with_it);
+	tcase_add_test(t, test_idle_stop_by_default);
 	tcase_add_test(t, test_account_of_ones_own);
 	tcase_add_loop_test(t, test_refused_by_field, 0, ARRAY_LEN(bodies));
 	tcase_add_test(t, test_accelerators_have_one_spelling);

@@ -115,6 +115,8 @@ START_TEST(test_not_started_unless_wanted)
 	ck_assert_int_eq(call_int(&c, "maxSessionSeconds"), 3600);
 	ck_assert_int_eq(call_int(&c, "idleStopSeconds"), 60);
 	ck_assert_int_eq(count("operation"), 0);
+	make(&ann, "local", ",'autoStart':false,'idleStopSeconds':0"); /* as null: never */
+	ck_assert(is_null("idleStopSeconds"));
 }
 END_TEST
 
@@ -134,7 +136,7 @@ static const struct {
 	{"{'provider':'local','accelerator':'cpu','autoStart':1}", "autoStart"},
 	{"{'provider':'local','accelerator':'cpu','maxSessionSeconds':59}", "maxSessionSeconds"},
 	{"{'provider':'local','accelerator':'cpu','maxSessionSeconds':31536001}", "maxSessionSeconds"},
-	{"{'provider':'local','accelerator':'cpu','idleStopSeconds':0}", "idleStopSeconds"},
+	{"{'provider':'local','accelerator':'cpu','idleStopSeconds':59}", "idleStopSeconds"},
 	{"{'provider':'local','accelerator':'cpu','accountId':'999'}", "accountId"},
 	{"{'provider':'local','accelerator':'cpu','accountId':'99999999999'}", "accountId"},
 	{"{'provider':'local','accelerator':'cpu','credentials':{'key':'s3cret'}}", "credentials"},
@@ -238,6 +240,11 @@ START_TEST(test_change)
 	ck_assert_str_eq(c.etag, "\"v2\"");
 	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{'maxSessionSeconds':null,'idleStopSeconds':null}"), 200);
 	ck_assert(is_null("maxSessionSeconds") && is_null("idleStopSeconds"));
+	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{'idleStopSeconds':59}"), 400);
+	ck_assert_str_eq(call_faults(&c), "idleStopSeconds");
+	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{'idleStopSeconds':60}"), 200);
+	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{'idleStopSeconds':0}"), 200);
+	ck_assert(is_null("idleStopSeconds"));
 	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{'desiredState':'running'}"), 200);
 	ck_assert_int_eq(count("operation where kind = 'start'"), 1);
 	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{'desiredState':'deleted'}"), 400);
@@ -245,7 +252,7 @@ START_TEST(test_change)
 	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{'provider':'manual'}"), 400);
 	ck_assert_str_eq(call_faults(&c), "provider");
 	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{}"), 200);
-	ck_assert_int_eq(call_int(&c, "version"), 4);
+	ck_assert_int_eq(call_int(&c, "version"), 6);
 }
 END_TEST
 
