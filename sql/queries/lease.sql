@@ -172,15 +172,24 @@ select ok from lock;
 
 -- name: lease_claim
 -- $1 lane, $2 token hash, $3 how many, $4 floor, $5 lease seconds, $6 gpus: one element a choice of the
--- placement core; $7 what the decision row says.  A session that is being ended is locked and gets nothing.
+-- placement core; $7 what the decision row says.  A session that is being ended is locked and gets nothing.  Whether
+-- the lane's owner may use the account is asked again: what the choice went by is as old as the parked claim.
 -- The k-th job of a lane goes to the k-th place of its arrays: a join would be a loop in a loop.
 with pick as materialized (
-  select t.*, s.id session_id, s.worker_id
+  select t.lane, t.n, t.floor, t.seconds, t.gpus, t.ord, s.id session_id, s.worker_id
   from unnest($1::int[], $2::bytea[], $3::int[], $4::bigint[], $5::int[], $6::smallint[])
     with ordinality t(lane, hash, n, floor, seconds, gpus, ord)
   cross join lateral (
-    select id, worker_id from session
-    where token_hash = t.hash and state = 'running' and (deadline is null or deadline > now()) for share skip locked) s),
+    select id, worker_id, account_id from session
+    where token_hash = t.hash and state = 'running' and (deadline is null or deadline > now()) for share skip locked) s
+  cross join lateral (
+    select owner_id from lane where id = t.lane offset 0) l
+  cross join lateral (
+    select owner_id, provider, sharing, shared_with from account where id = s.account_id offset 0) a
+  cross join lateral (
+    select sharing_allowed from provider_policy where provider = a.provider offset 0) p
+  where a.owner_id = l.owner_id
+    or (p.sharing_allowed and (a.sharing = 'all' or (a.sharing = 'named' and l.owner_id = any (a.shared_with))))),
 want as materialized (
   select p.lane, count(*) n, coalesce(min(p.floor), 0) floor, min(p.seconds) seconds, min(p.gpus) gpus,
     array_agg(p.session_id order by p.ord) sessions, array_agg(p.worker_id order by p.ord) workers

@@ -236,8 +236,8 @@ static struct lane *lane_of(struct broker *k, int64_t id, size_t *hint)
 	return NULL;
 }
 
-/* What was given for a lane, and that a lane which gave less is empty now. */
-static void settle_lanes(struct broker *k, const struct rows *rows)
+/* What was asked and given of each lane of the round. */
+static void count_lanes(struct broker *k, const struct rows *rows)
 {
 	size_t hint = 0;
 
@@ -249,6 +249,11 @@ static void settle_lanes(struct broker *k, const struct rows *rows)
 		if (l)
 			l->got++;
 	}
+}
+
+/* A lane which gave less is empty now. */
+static void settle_lanes(struct broker *k)
+{
 	for (size_t i = 0; i < k->round.count; i++) {
 		struct place_lane *lane = &k->lanes[k->round.picks[i].lane];
 		struct lane *l = &k->lane_extra[k->round.picks[i].lane];
@@ -257,6 +262,18 @@ static void settle_lanes(struct broker *k, const struct rows *rows)
 			continue; /* settled: the lane was picked twice */
 		lane->depth = l->got < l->asked || lane->depth <= l->got ? 0 : lane->depth - l->got;
 		l->asked = l->got = 0;
+	}
+}
+
+/* Got nothing of another's although it was chosen: the account may be shared no more, so what is known of it is read again. */
+static void doubt_sharing(struct broker *k)
+{
+	for (size_t i = 0; i < k->round.count; i++) {
+		const struct place_pick *pick = &k->round.picks[i];
+		struct peer *p = peer_find(k->claims, k->workers[pick->worker].session_id);
+
+		if (p && p->account_owner != k->lanes[pick->lane].owner_id && k->lane_extra[pick->lane].got < k->lane_extra[pick->lane].asked)
+			claim_enter_anew(k->claims, p, false);
 	}
 }
 
@@ -280,7 +297,9 @@ static void claim_done(struct batch *b, const struct rows *rows)
 		if (p)
 			claim_answer_given(k->claims, p);
 	}
-	settle_lanes(k, rows);
+	count_lanes(k, rows);
+	doubt_sharing(k);
+	settle_lanes(k);
 	if (undelivered)
 		log_info("broker.undelivered", "jobs=%d", undelivered);
 	if (n)

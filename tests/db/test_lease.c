@@ -100,6 +100,47 @@ static int report(struct db *db, const struct session *s, const struct rows *job
 	return accepted;
 }
 
+/* ---- who may use the account, when it counts ---- */
+
+static int claimed(struct db *db, const struct session *s, int64_t lane)
+{
+	cleanup_rows struct rows rows = {0};
+
+	claim(db, s, lane, 1, 60, &rows);
+	return rows_count(&rows);
+}
+
+/* A claim that was parked while the account was shared gets nothing of others once it is not. */
+START_TEST(test_claim_asks_who_may_use_the_account)
+{
+	struct principal bob;
+	struct session s;
+	int64_t hers, his;
+
+	open_world();
+	bob = world_user(w, "bob", ROLE_OPERATOR);
+	hers = new_lane(5);
+	new_session(&s);
+	his = world_int(w, "insert into lane(type, accelerator, gpus, owner_id, priority) values (0, '', 1, %lld, 5) returning id",
+			(long long)bob.user_id);
+	add_jobs(hers, 5, "{}");
+	world_sql(w, "with j as (insert into job(owner_id, lane, payload) select %lld, %lld, '{}' from generate_series(1, 5) returning *) "
+		     "insert into job_ready(lane, id, owner_id, max_attempts) select lane, id, owner_id, 3 from j",
+		  (long long)bob.user_id, (long long)his);
+	world_sql(w, "update account set sharing = 'all'");
+	ck_assert_int_eq(claimed(w->events, &s, his), 1);
+	world_sql(w, "update account set sharing = 'none'");
+	ck_assert_int_eq(claimed(w->events, &s, his), 0);
+	ck_assert_int_eq(claimed(w->events, &s, hers), 1);
+	world_sql(w, "update account set sharing = 'named', shared_with = '{%lld}'", (long long)bob.user_id);
+	ck_assert_int_eq(claimed(w->events, &s, his), 1);
+	world_sql(w, "update provider_policy set sharing_allowed = false");
+	ck_assert_int_eq(claimed(w->events, &s, his), 0);
+	ck_assert_int_eq(claimed(w->events, &s, hers), 1);
+	world_close(w);
+}
+END_TEST
+
 /* ---- plans ---- */
 
 static const char *const hot[] = {"job", "job_ready", "job_lease", "job_done", "job_attempt", "job_log", "artifact", "session", "event", "api_token"};
@@ -590,6 +631,7 @@ int main(void)
 	suite_add_tcase(s, t);
 	t = tcase_create("promises");
 	tcase_set_timeout(t, 120);
+	tcase_add_test(t, test_claim_asks_who_may_use_the_account);
 	tcase_add_test(t, test_use_is_counted);
 	tcase_add_test(t, test_runs_are_learnt);
 	tcase_add_test(t, test_claim_is_bounded);
