@@ -6,4 +6,4 @@ alter table worker add idle_default boolean not null default false;
 -- ---- grants ---------------------------------------------------------------
 
 grant insert (idle_default), update (idle_default) on worker to gpupool_web;
-grant insert (idle_default) on worker to gpupool_provisioner;
+grant insert (idle_default), update (idle_default) on worker to gpupool_provisioner;
