@@ -63,6 +63,7 @@ struct provider_call {
  *                     "name_taken"   something of another has this name there
  *   ERR_RATE          "rate"         slower, see retry_after_s
  *   ERR_UNAVAILABLE   "unsettled"    too soon to be certain; nothing is wrong there
+ *                     "contested"    not done: somebody changes it just now, or its name is another's
  *   ERR_TIMEOUT       "unasked"      the call's own time was over before it asked
  *   ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_UPSTREAM   no answer, or none that makes sense
  */

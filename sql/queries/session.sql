@@ -111,8 +111,8 @@ dead as materialized (
   select e.*, p.release,
     coalesce(e.registered_at > now() - interval '5 minutes', true)
       and e.end_code <> all('{stopped,drained,deadline,limit,idle,terminated,upgraded,superseded,refused,inputs,name_taken}')
-      and e.end_code <> all('{capacity,quota,credentials,account,no_gpu,no_internet,phone,needs_human}') as early,
-    case when e.end_code in ('capacity', 'quota') then 'waiting'
+      and e.end_code <> all('{capacity,quota,contested,credentials,account,no_gpu,no_internet,phone,needs_human}') as early,
+    case when e.end_code in ('capacity', 'quota', 'contested') then 'waiting'
       when e.end_code in ('credentials', 'account', 'no_gpu', 'no_internet', 'phone', 'needs_human') then 'needs_human' end as becomes
   from ended e join pick p on p.id = e.id),
 gone as (
@@ -182,3 +182,9 @@ select d.id, d.worker_id, (select state from moved m where m.id = d.worker_id) a
   (select count(*) from fate f where f.session_id = d.id) as leases,
   (select count(*) from fate where not ends) as requeued
 from dead d;
+
+-- name: session_contested idempotent
+-- How many starts of worker $1 in this generation ($2) came to nothing in a row because its name was contested.
+select count(*) as tries from session s
+where s.worker_id = $1::int and s.generation = $2::int and s.end_code = 'contested'
+  and s.id > coalesce((select max(o.id) from session o where o.worker_id = s.worker_id and o.end_code <> 'contested'), 0);

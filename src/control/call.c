@@ -130,7 +130,7 @@ static enum err begin(struct call *k, struct reconciler *r, const struct provide
 
 static bool no_answer(enum err err, const struct error *e)
 {
-	if (e->reason && !strcmp(e->reason, "unsettled"))
+	if (e->reason && (!strcmp(e->reason, "unsettled") || !strcmp(e->reason, "contested")))
 		return false;
 	return err == ERR_RATE || err == ERR_UNAVAILABLE || err == ERR_TIMEOUT || err == ERR_UPSTREAM;
 }

@@ -18,6 +18,8 @@
 enum {
 	ROOM_MS = 60000,          /* between two tries for room; a provider that has none is asked twice as rarely each time */
 	ROOM_MOST_MS = 600000,
+	CONTESTED_MS = 10000,     /* twice as long each time */
+	CONTESTED_TRIES = 5,      /* then its name is another's, and stays so */
 	QUOTA_MS = 300000,        /* until the account's figures, asked for meanwhile, are here */
 	CHECK_SECONDS = 300,      /* until the figures of an account with something that runs are asked for */
 };
@@ -82,6 +84,31 @@ static enum err provider_full(struct step *s)
 							       .code = "capacity", .reason = reason});
 }
 
+/* Nothing was begun: somebody saves that notebook at this moment, which passes, or its name is another's. */
+static enum err contested(struct step *s)
+{
+	cleanup_rows struct rows rows = {0};
+	char *reason = arena_strdup(&s->r->arena, s->e.msg);
+	int tries;
+	enum err err = db_run(s->r->db, STMT_SESSION_CONTESTED, ARGS(arg_i64(s->w.id), arg_i64(s->op.generation)), &rows, &s->e);
+
+	if (err)
+		return err;
+	tries = 1 + (int)row_i64(&rows, 0, "tries");
+	if (tries >= CONTESTED_TRIES) {
+		error_set(&s->e, ERR_INVALID, "%.160s It said so %d times: close it there, or make a new one with another title.",
+			  reason ? reason : "", tries);
+		s->e.reason = "name_taken";
+		return start_refused(s, false);
+	}
+	err = end_unbegun(s, "contested", reason);
+	return err ? err
+		   : step_finish(s, &(struct operation_result){.outcome = OUTCOME_AGAIN,
+							       .again_seconds = (double)reconcile_jitter((int64_t)CONTESTED_MS << (tries - 1)) / 1000,
+							       .failure = true, .from = s->w.state, .to = WORKER_WAITING,
+							       .code = "contested", .reason = reason});
+}
+
 /* What a provider's call has answered that is not OK. */
 static enum err judge(struct step *s, enum err err, const char *doing)
 {
@@ -99,7 +126,7 @@ static enum err judge(struct step *s, enum err err, const char *doing)
 	case VERDICT_RETRY:
 		break;
 	}
-	return step_retry(s, doing);
+	return s->e.reason && !strcmp(s->e.reason, "contested") ? contested(s) : step_retry(s, doing);
 }
 
 /* ---- the run -------------------------------------------------------------- */

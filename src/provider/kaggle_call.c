@@ -212,7 +212,7 @@ static struct str without_key(const struct credentials *k, struct str text)
 }
 
 /* What a status means: only the words may make it mean more. */
-static enum err by_status(struct provider_call *c, int status, struct str words, struct str name, int64_t retry_after_s)
+static enum err by_status(struct provider_call *c, int status, struct str words, struct str name, bool push, int64_t retry_after_s)
 {
 	static const struct {
 		int status;
@@ -238,7 +238,7 @@ static enum err by_status(struct provider_call *c, int status, struct str words,
 	}
 	/* Somebody has it open in an editor, or saves at this moment: no failure of Kaggle's. */
 	if (status == 409)
-		return say(c, ERR_UNAVAILABLE, "unsettled", "At Kaggle somebody is changing this notebook, or its title is another's.", words);
+		return say(c, ERR_UNAVAILABLE, push ? "contested" : "unsettled", "At Kaggle somebody is changing this notebook, or its title is another's.", words);
 	return kaggle_refusal(c, words, name, err);
 }
 
@@ -281,7 +281,7 @@ static enum err read_answer(struct provider_call *c, const struct credentials *k
 		words = without_key(k, kaggle_complaint(body, &status));
 	}
 	if (status < 200 || status > 299)
-		return by_status(c, status, words, name, reply->retry_after_s);
+		return by_status(c, status, words, name, push, reply->retry_after_s);
 	/* What a push and an end say with a 200 is for their callers to judge. */
 	if (words.len && !push && !kaggle_text(body, "errorMessage").len)
 		return kaggle_refusal(c, words, name, ERR_UPSTREAM);
@@ -410,7 +410,7 @@ enum err kaggle_redirect(struct provider_call *c, const char *path, const char *
 		*location = reply.location;
 	if (reply.status >= 200 && reply.status <= 399)
 		return OK;
-	return by_status(c, reply.status, STR_NULL, STR_NULL, reply.retry_after_s);
+	return by_status(c, reply.status, STR_NULL, STR_NULL, false, reply.retry_after_s);
 }
 
 enum err kaggle_fetch(struct provider_call *c, const char *url, size_t most, struct str *ret)

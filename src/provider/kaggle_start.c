@@ -85,7 +85,7 @@ bool kaggle_launch_valid(const struct launch *l, struct error *why)
 
 static enum err name_taken(struct provider_call *c, const char *owner, const char *name)
 {
-	error_set(c->error, ERR_INVALID, "The notebook %s/%s at Kaggle is not gpupool's: rename or delete it there, or choose another title.",
+	error_set(c->error, ERR_INVALID, "The notebook %s/%s at Kaggle is not gpupool's: rename or delete it there, or make one with another title here.",
 		  owner, name);
 	if (c->error)
 		c->error->reason = "name_taken";
@@ -285,6 +285,9 @@ static enum err push(struct provider_call *c, const struct launch *l, const char
 		c->error->reason = "account";
 		return ERR_FORBIDDEN;
 	case ERR_UNAVAILABLE:
+		if (c->error->reason && !strcmp(c->error->reason, "contested"))
+			return err; /* said before anything was done */
+		return doubtful(c, l, owner, err, ret);
 	case ERR_TIMEOUT:
 	case ERR_UPSTREAM:
 		return doubtful(c, l, owner, err, ret);

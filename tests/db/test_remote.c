@@ -445,6 +445,30 @@ START_TEST(test_refused_inputs_and_names_fail_with_a_sentence)
 }
 END_TEST
 
+START_TEST(test_contested_name_is_tried_again_and_given_up)
+{
+	int64_t a = remote_account(1, "ada", "good"), id;
+	pid_t p = remote_provisioner("");
+
+	remote_wait(1, "select count(*) from account where status = 'ok'");
+	fake_fail(FAKE_START, 2, ERR_UNAVAILABLE, "contested", false);
+	id = remote_worker(a, "gpu");
+	remote_wait_code(id, "waiting", "contested");
+	remote_wait_started(id);
+	ck_assert_int_eq(fake->calls[FAKE_START], 3);
+	remote_want(id, "stopped");
+	remote_wait_state(id, "stopped");
+	fake_fail(FAKE_START, 100, ERR_UNAVAILABLE, "contested", false);
+	remote_want(id, "running");
+	remote_wait_code(id, "failed", "name_taken");
+	ck_assert_int_eq(fake->calls[FAKE_START], 8);
+	ck_assert_int_eq(fake->run_count, 1);
+	ck_assert_int_eq(remote_count("select count(*) from account_circuit") + remote_count("select count(*) from worker where early_deaths > 0"), 0);
+	ck_assert_int_eq(remote_count("select count(*) from worker where reason like 'Fake%%another title.'"), 1);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
 START_TEST(test_start_that_could_not_reach_us_is_refused_before_any_call)
 {
 	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu");
@@ -531,6 +555,7 @@ int main(void)
 	tcase_add_test(t, test_start_that_stays_unsettled_is_tried_ever_more_rarely);
 	tcase_add_test(t, test_used_up_hours_wait_for_the_reset_without_a_call);
 	tcase_add_test(t, test_refused_inputs_and_names_fail_with_a_sentence);
+	tcase_add_test(t, test_contested_name_is_tried_again_and_given_up);
 	tcase_add_test(t, test_start_that_could_not_reach_us_is_refused_before_any_call);
 	tcase_add_test(t, test_run_of_which_nothing_can_be_learnt_is_let_go_in_the_end);
 	tcase_add_test(t, test_accelerator_that_is_no_more_fails_before_any_call);

@@ -109,7 +109,7 @@ void fake_end(int64_t worker, const char *code, const char *reason)
 /* One of the reasons that exist, for they are static strings. */
 static const char *known(const char *reason)
 {
-	static const char *const reasons[] = {"capacity", "quota", "credentials", "account", "inputs", "name_taken", "rate", "unsettled", "unasked"};
+	static const char *const reasons[] = {"capacity", "quota", "credentials", "account", "inputs", "name_taken", "rate", "unsettled", "unasked", "contested"};
 
 	for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
 		if (!strcmp(reason, reasons[i]))

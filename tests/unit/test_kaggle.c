@@ -543,7 +543,7 @@ static const struct {
 	{400, "{\"code\":400,\"message\":\"The source is too large\"}", ERR_INVALID, NULL, false},
 	{401, "{}", ERR_UNAUTHORIZED, "credentials", false},
 	{429, "{}", ERR_RATE, "rate", false},
-	{409, "{}", ERR_UNAVAILABLE, "unsettled", true},
+	{409, "{}", ERR_UNAVAILABLE, "contested", false},
 	{500, "{}", ERR_UNAVAILABLE, NULL, true},
 	{200, "", ERR_UPSTREAM, NULL, true},
 	{200, "{\"ref\":\"/code/alice/gpu", ERR_UPSTREAM, NULL, true},
