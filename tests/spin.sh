@@ -66,7 +66,9 @@ two="-DWORKERS=2 -DTRIES=1 -DSTALLS=0"
 	expect 'assertion violated *existed*' $one -DNOSETTLE
 	expect 'assertion violated *existed*' $one -DNOCLAIM
 	# More used than the ledger knows.
-	expect 'assertion violated (truth*' $again -DHASTY
+	expect 'assertion violated (truth*' $two -DHASTY
+	expect 'assertion violated (truth*' $two -DNOWATCH
+	expect 'assertion violated (truth*' $again -DNOWATCH
 	expect 'assertion violated (truth*' $again -DNOTIMEOUT
 }
 echo "$passed passed, $failed failed"

@@ -19,16 +19,19 @@
  *     quota_attach()    makes the reservation of that session
  *
  * Whoever dies in between leaves nothing.  A reservation ends by the end of its
- * session alone: a session that has ended and is not settled counts as
- * reserved, and is settled by the next quota_reserve() or quota_settle().
- * Nothing else gives back hours, so there is no call for a start that the
- * provider refused: that session is ended, never ran (no provider_ref, never
- * registered) and is charged nothing.
+ * session's run alone: while that may go on at its provider, also after the
+ * session has ended, it holds its hours and its place.  One whose run is over is
+ * settled by the next quota_reserve() or quota_settle().  Nothing else gives
+ * back hours, so there is no call for a start that the provider refused: that
+ * session is ended, its run is over (session.over_at), never was (no
+ * provider_ref, never registered), and is charged nothing.  A run of which
+ * nothing can ever be learnt is taken to be over when it cannot last longer, and
+ * to have run all the time.
  *
  * What a session is charged runs from when it was sent (session.launched_at),
  * or from the last time its provider said that it was still waiting for a
- * machine (session.queued_at, kept by whoever polls), to its end.  Over a
- * reset, each week is charged its part.
+ * machine (session.queued_at, kept by whoever polls), to the end of its run
+ * (session.over_at).  Over a reset, each week is charged its part.
  */
 #ifndef DOMAIN_QUOTA_H
 #define DOMAIN_QUOTA_H

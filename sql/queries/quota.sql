@@ -36,10 +36,10 @@ q as (
 update session s set resource = r.resource from r where s.id = r.session_id returning s.id;
 
 -- name: quota_due
--- Accounts, $1 at most, where a session has ended and is not settled, or that live over their week.
+-- Accounts, $1 at most, where a run is over and not settled, or that live over their week.
 select distinct r.account_id
 from reservation r join session s on s.id = r.session_id
-where r.settled_at is null and (s.state = 'ended' or r.resets_at <= quota_clock())
+where r.settled_at is null and (quota_over(s, r.granted_seconds, quota_clock()) is not null or r.resets_at <= quota_clock())
 order by r.account_id limit $1::int;
 
 -- name: quota_tell

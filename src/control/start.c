@@ -195,6 +195,8 @@ static enum err last_is_over(struct step *s)
 	struct run run;
 	enum err err = s->w.run_over ? ERR_NOT_FOUND : step_run(s, &run);
 
+	if (err == ERR_NOT_FOUND && (s->p->caps & REMOTE) && s->w.session && !s->w.run_over && s->w.launched_for >= 0)
+		return session_over(s->r->db, s->w.session, &s->e); /* its hours and its place come back */
 	if (err == ERR_NOT_FOUND || !(s->p->caps & KNOWS_RUNS))
 		return OK;
 	if (!err && (s->p->caps & REMOTE)) { /* its watch says when, and sees to it */

@@ -31,8 +31,10 @@ static enum err bring_down_remote(struct step *s, struct run *run)
 		err = step_run(s, run);
 	if (err == ERR_GONE)
 		log_warn("run.unreachable", "worker=%lld message=\"%s\"", (long long)s->w.id, s->e.msg);
-	if (err == ERR_NOT_FOUND || err == ERR_GONE || provider_verdict(err, &s->e) == VERDICT_REFUSED)
-		return OK; /* the last: it was found, could not stay as it was, and is gone */
+	if (err == ERR_NOT_FOUND || err == ERR_GONE || provider_verdict(err, &s->e) == VERDICT_REFUSED) {
+		/* The last: it was found, could not stay as it was, and is gone.  Its hours and its place come back. */
+		return s->w.run_over || never_ran(s) ? OK : session_over(s->r->db, s->w.session, &s->e);
+	}
 	if (!err)
 		err = session_hurry(s->r->db, s->w.session, 0, &s->e);
 	return err ? err : ERR_CONFLICT;

@@ -319,6 +319,69 @@ START_TEST(test_clock_goes_back)
 }
 END_TEST
 
+/* ---- a run outlives its session -------------------------------------------- */
+
+static int64_t now_figure(const char *column)
+{
+	return pool_int(&ledger.pool, "select %s from quota_now where account_id = %lld and resource = 'gpu'", column, (long long)ledger.account);
+}
+
+/* Its agent has said goodbye, or is silent: hours and place come back when its provider says that the run is over. */
+START_TEST(test_charged_until_its_run_is_over)
+{
+	int64_t s = ledger_started(&ledger, "gpu", 0);
+	struct quota_grant g;
+	int n;
+
+	ledger_started(&ledger, "gpu", HOUR);
+	ledger_runs(&ledger, s, 0);
+	ledger_leaves(&ledger, s, HOUR);
+	ledger_at(&ledger, 2 * HOUR);
+	ck_assert_int_eq(quota_settle_due(ledger.pool.role, 10, &n, &ledger.e), OK);
+	ck_assert_int_eq(n, 0);
+	ck_assert_int_eq(now_figure("live"), 2);
+	ck_assert_int_eq(now_figure("used_seconds"), 2 * HOUR);
+	ck_assert_int_eq(now_figure("reserved_seconds"), SESSION - 2 * HOUR + HOUR);
+	ck_assert_int_eq(ledger_settle(&ledger), 0);
+	ck_assert_int_eq(figure("used_seconds"), 2 * HOUR);
+	ck_assert_int_eq(ask("gpu", 0, &g), ERR_QUOTA);
+	ck_assert_str_eq(ledger.e.reason, "capacity");
+	ledger_over(&ledger, s, 3 * HOUR);
+	ledger_at(&ledger, 4 * HOUR);
+	ck_assert_int_eq(now_figure("live"), 1);
+	ck_assert_int_eq(now_figure("used_seconds"), 3 * HOUR);
+	ck_assert_int_eq(now_figure("reserved_seconds"), HOUR);
+	ck_assert_int_eq(quota_settle_due(ledger.pool.role, 10, &n, &ledger.e), OK);
+	ck_assert_int_eq(n, 1);
+	ck_assert_int_eq(ledger_reserved(&ledger, s, "used_seconds"), 3 * HOUR);
+	ck_assert_int_eq(ask("gpu", 0, &g), OK);
+}
+END_TEST
+
+/* Its reference never came, and nobody could tell whether it was begun: its place comes back once it cannot last. */
+START_TEST(test_unknown_run_holds_no_place_for_ever)
+{
+	int64_t s = ledger_started(&ledger, "gpu", 2 * HOUR), found = ledger_started(&ledger, "gpu", HOUR);
+
+	pool_sql(&ledger.pool, "update session set launched_at = '" LEDGER_NOON "'");
+	ledger_leaves(&ledger, s, HOUR);
+	ledger_leaves(&ledger, found, HOUR);
+	ledger_over(&ledger, found, HOUR); /* asked: it was never begun */
+	ledger_at(&ledger, HOUR + 2 * HOUR + 899);
+	ck_assert_int_eq(ledger_settle(&ledger), 1);
+	ck_assert_int_eq(ledger_reserved(&ledger, found, "used_seconds"), 0);
+	ck_assert_int_eq(figure("used_seconds"), 0);
+	ck_assert_int_eq(figure("reserved_seconds"), 2 * HOUR);
+	ledger_at(&ledger, HOUR + 2 * HOUR + 900);
+	ck_assert_int_eq(now_figure("live"), 0);
+	ck_assert_int_eq(ledger_settle(&ledger), 1);
+	/* It may have run all the time. */
+	ck_assert_int_eq(figure("used_seconds"), 2 * HOUR);
+	ck_assert_int_eq(figure("reserved_seconds"), 0);
+	ck_assert_int_eq(ledger_settle(&ledger), 0);
+}
+END_TEST
+
 START_TEST(test_without_a_week_its_seconds_are_told)
 {
 	int64_t s = ledger_started(&ledger, "cpu", 0);
@@ -454,6 +517,8 @@ int main(void)
 	tcase_add_test(t, test_never_more_than_was_granted);
 	tcase_add_test(t, test_deadline_counts_as_the_ledger_does);
 	tcase_add_test(t, test_clock_goes_back);
+	tcase_add_test(t, test_charged_until_its_run_is_over);
+	tcase_add_test(t, test_unknown_run_holds_no_place_for_ever);
 	tcase_add_test(t, test_without_a_week_its_seconds_are_told);
 	tcase_add_test(t, test_housekeeping_finds_what_is_due);
 	tcase_add_test(t, test_each_week_is_charged_its_part);

@@ -25,7 +25,7 @@ struct week {
 };
 
 struct run {
-	int64_t id, granted, counted, week, reserved, sent, queued, ended, used;
+	int64_t id, granted, counted, week, reserved, sent, queued, ended, over, used;
 	int slot;
 	bool known, settled;
 };
@@ -107,7 +107,27 @@ static int64_t held(const struct model *m, int64_t week)
 	return sum;
 }
 
-/* The latest first, until what is promised can be kept. */
+/* Cut first: what lives, of that the latest. */
+static bool goes_before(const struct run *a, const struct run *b)
+{
+	if ((a->ended == NEVER) != (b->ended == NEVER))
+		return a->ended == NEVER;
+	return a->reserved >= b->reserved;
+}
+
+/* When its run was over, as is known now. */
+static int64_t over_at(const struct model *m, const struct run *r)
+{
+	if (r->ended == NEVER)
+		return NEVER;
+	if (r->sent == NEVER)
+		return r->ended;
+	if (r->over != NEVER)
+		return r->over;
+	return r->ended + r->granted + 900 <= m->now ? r->ended + r->granted + 900 : NEVER;
+}
+
+/* Those, until what is promised can be kept. */
 static int fit(struct model *m, struct week *w)
 {
 	int cut = 0;
@@ -119,32 +139,35 @@ static int fit(struct model *m, struct week *w)
 		for (int i = 0; i < m->run_count; i++) {
 			struct run *r = &m->runs[i];
 
-			if (!r->settled && r->week == w->resets && r->granted > r->counted && (!latest || r->reserved >= latest->reserved))
+			if (!r->settled && r->week == w->resets && r->granted > r->counted && (!latest || goes_before(r, latest)))
 				latest = r;
 		}
 		if (over <= 0 || !latest)
 			return cut;
 		take = least(over, latest->granted - latest->counted);
 		latest->granted -= take;
-		cut++;
+		cut += latest->ended == NEVER;
 	}
 }
 
 static void count(struct model *m, struct run *r)
 {
-	int64_t till = r->ended == NEVER ? m->now : least(m->now, r->ended), total;
+	int64_t over = over_at(m, r), till = over == NEVER ? m->now : least(m->now, over), total;
+	bool unknown = over != NEVER && !r->known && r->sent != NEVER && r->over == NEVER;
 
 	for (;;) {
 		struct week *w = week_at(m, r->week);
 
 		total = most(r->counted, elapsed(r, least(till, r->week)));
+		if (unknown && r->week > till) /* it may have run all the time */
+			total = r->granted;
 		w->used += total - r->counted;
 		r->counted = total;
 		if (r->week > till)
 			break;
 		r->week = week_of(m, r->week)->resets;
 	}
-	if (r->ended != NEVER) {
+	if (over != NEVER) {
 		r->settled = true;
 		r->used = r->counted;
 	}
@@ -181,7 +204,7 @@ static const char *reserve(struct model *m, int64_t asked, struct run *ret)
 		if (!m->runs[i].settled)
 			taken[m->runs[i].slot] = true;
 	*ret = (struct run){.granted = least(wanted, left), .week = w->resets, .reserved = m->now, .sent = NEVER, .queued = NEVER,
-			    .ended = NEVER, .used = -1};
+			    .ended = NEVER, .over = NEVER, .used = -1};
 	for (int slot = SLOTS; slot; slot--)
 		if (!taken[slot])
 			ret->slot = slot;
@@ -291,10 +314,14 @@ static void time_of(const char *column, int64_t session, int64_t at)
 	pool_sql(&ledger.pool, "update session set %s = timestamptz '" LEDGER_NOON "' + interval '%lld s' where id = %lld", column, (long long)at, (long long)session);
 }
 
-/* One that has not ended lives on: sent, seen waiting, known to run, ended. */
+/* One that has not ended lives on: sent, seen waiting, known to run, ended; its run is over or found later. */
 static void live(struct model *m, struct run *r)
 {
-	switch (below(5)) {
+	if (r->ended != NEVER && below(2)) {
+		time_of("over_at", r->id, r->over = m->now - (below(3) ? 0 : below(HOUR)));
+		return;
+	}
+	switch (r->ended == NEVER ? below(5) : 2) {
 	case 0:
 		if (r->sent == NEVER)
 			time_of("launched_at", r->id, r->sent = m->now);
@@ -311,7 +338,7 @@ static void live(struct model *m, struct run *r)
 		break;
 	default:
 		r->ended = m->now - (below(3) ? 0 : below(2 * HOUR));
-		ledger_ends(&ledger, r->id, r->ended);
+		ledger_leaves(&ledger, r->id, r->ended);
 	}
 }
 
@@ -321,7 +348,7 @@ static struct run *some_live(struct model *m)
 	int64_t n = 0;
 
 	for (int i = 0; i < m->run_count; i++)
-		if (m->runs[i].ended == NEVER && !below(++n))
+		if (!m->runs[i].settled && m->runs[i].over == NEVER && !below(++n))
 			one = &m->runs[i];
 	return one;
 }

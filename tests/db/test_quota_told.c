@@ -221,6 +221,23 @@ START_TEST(test_ended_session_is_settled_not_cut)
 }
 END_TEST
 
+/* What has ended and goes on is cut last: nobody can end it sooner, so those that live must. */
+START_TEST(test_living_are_cut_before_what_has_ended)
+{
+	int64_t one = running(SESSION, 0), two = running(SESSION, HOUR);
+
+	ledger_leaves(&ledger, two, 2 * HOUR);
+	ledger_at(&ledger, 2 * HOUR);
+	ck_assert_int_eq(told_used(LIMIT - MARGIN - SESSION), 1);
+	ck_assert_int_eq(ledger_reserved(&ledger, two, "granted_seconds"), SESSION);
+	ck_assert_int_eq(deadline(one), 3 * HOUR);
+	ck_assert_int_eq(told_used(LIMIT), 1);
+	ck_assert_int_eq(ledger_reserved(&ledger, two, "granted_seconds"), HOUR);
+	ck_assert_int_eq(limit(two), SESSION);
+	ck_assert_int_eq(pool_int(&ledger.pool, "select count(*) from decision"), 2);
+}
+END_TEST
+
 /* ---- limit and reset ------------------------------------------------------ */
 
 START_TEST(test_lower_limit_cuts)
@@ -369,6 +386,7 @@ int main(void)
 	tcase_add_test(t, test_cut_before_it_registers);
 	tcase_add_test(t, test_deadline_never_comes_later);
 	tcase_add_test(t, test_ended_session_is_settled_not_cut);
+	tcase_add_test(t, test_living_are_cut_before_what_has_ended);
 	tcase_add_test(t, test_lower_limit_cuts);
 	tcase_add_test(t, test_carried_over_into_a_smaller_week);
 	tcase_add_test(t, test_told_reset_moves_the_row);

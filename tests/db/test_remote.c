@@ -267,6 +267,8 @@ START_TEST(test_session_that_said_goodbye_is_watched_until_its_run_is_over)
 	remote_wait_code(id, "stopped", "last_run");
 	ck_assert_int_eq(run->stops, 0);
 	ck_assert_int_eq(fake->calls[FAKE_START], 1);
+	/* And it holds its place and its hours. */
+	ck_assert_int_eq(remote_count("select count(*) from quota_now where resource = 'gpu' and live = 1 and reserved_seconds > 0"), 1);
 	fake_end(id, "ended", "Fake ran it to its end.");
 	remote_wait(2, "select count(*) from session where provider_ref is not null");
 	remote_wait(1, "select count(*) from session where id = %lld and outputs_at is not null and end_code = 'drained'", (long long)first);

@@ -70,6 +70,26 @@ START_TEST(test_stop_of_a_start_in_doubt_finds_the_run_first)
 }
 END_TEST
 
+/* Nobody waits for the end of a run that was never begun: its hours and its place are there at once. */
+START_TEST(test_stop_of_a_start_without_effect_gives_back_what_it_held)
+{
+	int64_t a = remote_account(1, "ada", "good"), id;
+	pid_t p = remote_provisioner("");
+
+	remote_wait(1, "select count(*) from account where status = 'ok'");
+	fake_fail(FAKE_START, 1, ERR_TIMEOUT, NULL, false);
+	id = remote_worker(a, "gpu");
+	remote_wait(1, "select count(*) from account_circuit");
+	remote_want(id, "stopped");
+	remote_sql("update account_circuit set open_until = now()");
+	remote_wait_state(id, "stopped");
+	remote_wait(1, "select count(*) from session where state = 'ended' and over_at is not null and provider_ref is null");
+	ck_assert_int_eq(remote_count("select count(*) from quota_now where resource = 'gpu' and live = 0 and reserved_seconds = 0 and used_seconds = 0"), 1);
+	ck_assert_int_eq(fake->run_count, 0);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
 /* A start whose reply was lost, and whose agent came before its run was found. */
 static int64_t registered_unfound(pid_t *p)
 {
@@ -249,6 +269,7 @@ int main(void)
 	tcase_add_test(t, test_lost_reply_of_a_start_that_took_effect_is_found);
 	tcase_add_test(t, test_lost_reply_of_a_start_without_effect_starts_once_more_when_certain);
 	tcase_add_test(t, test_stop_of_a_start_in_doubt_finds_the_run_first);
+	tcase_add_test(t, test_stop_of_a_start_without_effect_gives_back_what_it_held);
 	tcase_add_test(t, test_run_whose_agent_came_first_is_found_and_watched);
 	tcase_add_test(t, test_run_whose_agent_came_first_does_not_go_on_without_its_inputs);
 	tcase_add_test(t, test_two_provisioners_of_four_hands_start_a_hundred_workers_once_each);

@@ -108,10 +108,22 @@ void ledger_runs(struct ledger *l, int64_t session, int64_t at)
 			   "where id = %lld", (long long)at, (long long)session);
 }
 
-void ledger_ends(struct ledger *l, int64_t session, int64_t at)
+void ledger_leaves(struct ledger *l, int64_t session, int64_t at)
 {
 	pool_sql(&l->pool, "update session set state = 'ended', ended_at = timestamptz '" LEDGER_NOON "' + interval '%lld s' where id = %lld",
 		 (long long)at, (long long)session);
+}
+
+void ledger_over(struct ledger *l, int64_t session, int64_t at)
+{
+	pool_sql(&l->pool, "update session set over_at = timestamptz '" LEDGER_NOON "' + interval '%lld s' where id = %lld",
+		 (long long)at, (long long)session);
+}
+
+void ledger_ends(struct ledger *l, int64_t session, int64_t at)
+{
+	ledger_leaves(l, session, at);
+	ledger_over(l, session, at);
 }
 
 int ledger_settle(struct ledger *l)

@@ -39,6 +39,10 @@ enum err ledger_start(struct ledger *l, struct db *db, const char *accelerator, 
 int64_t ledger_started(struct ledger *l, const char *accelerator, int64_t most);
 /* Its run was sent, is known at the provider, and registered: all at this time. */
 void ledger_runs(struct ledger *l, int64_t session, int64_t at);
+/* It ends while its run goes on; then that is over. */
+void ledger_leaves(struct ledger *l, int64_t session, int64_t at);
+void ledger_over(struct ledger *l, int64_t session, int64_t at);
+/* Both at once. */
 void ledger_ends(struct ledger *l, int64_t session, int64_t at);
 /* Those settled. */
 int ledger_settle(struct ledger *l);

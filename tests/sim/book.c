@@ -130,7 +130,7 @@ void book_settle(struct book *b, struct sim *s, int account)
 void book_end(struct book *b, struct sim *s, int account, int64_t session)
 {
 	set_clock(b, s);
-	pool_sql(&b->ledger.pool, "update session set state = 'ended', ended_at = quota_clock() where id = %lld", (long long)session);
+	pool_sql(&b->ledger.pool, "update session set state = 'ended', ended_at = quota_clock(), over_at = quota_clock() where id = %lld", (long long)session);
 	book_settle(b, s, account);
 }
 

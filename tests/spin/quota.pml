@@ -1,7 +1,8 @@
 /*
  * How sessions are started and paid for, for spin: two provisioners that stall,
  * die and take over from each other, a provider whose calls and replies get
- * lost, one account, two workers.
+ * lost, agents that say goodbye or fall silent while their runs go on, one
+ * account, two workers.
  *
  * What must hold in every state:
  *   1. what truly ran is never more than the account's limit,
@@ -17,7 +18,8 @@
  *   NOSETTLE      takes "not found" for certain while a start may be under way
  *   NOCLAIM       says that it starts without asking whether the step is still its own
  *   NOTIMEOUT     the provider is not told when to end a run
- *   HASTY         ends a session, uncharged, without asking the provider about it
+ *   HASTY         settles a session when it ends, not when its run is over
+ *   NOWATCH       takes a run for over because its session has ended
  */
 #ifndef LIMIT
 #define LIMIT 3
@@ -53,6 +55,7 @@ byte current[WORKERS];             /* its latest intent, counted from 0 */
 mtype state[INTENTS] = none;
 byte granted[INTENTS];
 bool launched[INTENTS], known[INTENTS]; /* known: its reference at the provider */
+bool over[INTENTS];                /* its provider says that the run is over, or was never begun */
 
 /* the provider */
 byte runs[INTENTS], existed[INTENTS], left[INTENTS], gone[INTENTS];
@@ -133,15 +136,40 @@ active proctype provider()
 	od
 }
 
+/* ---- agents ---------------------------------------------------------------- */
+
+/* One says goodbye, or is silent for too long: its session ends, whatever its run does. */
+active proctype agent()
+{
+	byte i;
+
+	do
+	:: atomic {
+		select(i : 0 .. WORKERS * TRIES - 1);
+		if
+		:: state[i] == open -> state[i] = ended
+		:: else -> skip
+		fi;
+		i = 0
+	   }
+	od
+}
+
 /* ---- a provisioner -------------------------------------------------------- */
 
 /* It may die here: what it held in the database is let go by the database, its claim by time. */
 #define MAY_DIE if :: skip :: atomic { deaths < DEATHS -> deaths++; goto died } fi
 
+#ifdef HASTY
+#define is_over(i) (state[i] == ended)
+#else
+#define is_over(i) (state[i] == ended && (over[i] || !launched[i]))
+#endif
+
 inline settle(i)
 {
 	if
-	:: state[i] == ended ->
+	:: is_over(i) ->
 		used = used + gone[i];
 		reserved = reserved - granted[i];
 		state[i] = settled
@@ -149,8 +177,8 @@ inline settle(i)
 	fi
 }
 
-#define unsettled(i) (state[i] == ended -> gone[i] : 0)
-#define given_back(i) (state[i] == ended -> granted[i] : 0)
+#define unsettled(i) (is_over(i) -> gone[i] : 0)
+#define given_back(i) (is_over(i) -> granted[i] : 0)
 #define places (holds(0) + holds(1) + holds(2) + holds(3))
 
 proctype provisioner(byte me)
@@ -170,7 +198,9 @@ idle_again:
 		i = intent(w)
 	}
 	if
-	:: state[i] == none || ((state[i] == ended || state[i] == settled) && current[w] < TRIES - 1) -> goto start
+	:: state[i] == none -> goto start
+	:: (state[i] == ended || state[i] == settled) && (over[i] || !launched[i]) && current[w] < TRIES - 1 -> goto start
+	:: (state[i] == ended || state[i] == settled) && !over[i] && launched[i] -> goto watch
 	:: state[i] == open && !known[i] && !launched[i] -> goto send
 	:: state[i] == open && !known[i] && launched[i] -> goto look
 	:: state[i] == open && known[i] -> goto end
@@ -242,11 +272,8 @@ look:	/* did the last start take effect? */
 	MAY_DIE;
 	if
 	:: found -> atomic { known[i] = true }; goto let_go                  /* kept whoever learns it */
-#ifdef HASTY
-	:: !found -> goto over
-#endif
 	:: !found && certain -> goto send
-	:: !found && certain -> goto over                                    /* nobody wants it any more */
+	:: !found && certain -> goto gone_by                                    /* nobody wants it any more */
 	:: !found && !certain -> goto let_go
 	fi;
 
@@ -265,6 +292,7 @@ send:	/* says so, then starts */
 		:: else -> goto let_go
 		fi;
 		launched[i] = true;
+		over[i] = false;
 		call[c] = said;
 		call_intent[c] = i
 	}
@@ -286,14 +314,36 @@ send:	/* says so, then starts */
 	fi;
 	goto let_go;
 
-end:	/* stops it at the provider, and ends the session once it is over there */
+watch:	/* its session has ended: what of its run? */
+#ifdef NOWATCH
+	atomic { over[i] = true };
+	goto let_go;
+#endif
+	atomic { found = (existed[i] > 0); certain = !under_way(i) }
+	MAY_DIE;
 	if
-	:: atomic { runs[i] > 0 -> runs[i] = 0 }
-	:: runs[i] == 0 -> goto over
+	:: found && runs[i] > 0 -> atomic { runs[i] = 0 }                    /* stopped */
+	:: found && runs[i] == 0 -> atomic { known[i] = true; over[i] = true }
+	:: !found && certain -> atomic { over[i] = true }                    /* it was never begun */
+	:: !found && !certain -> skip
 	fi;
 	goto let_go;
 
-over:
+end:	/* stops it at the provider, and ends the session once it is over there */
+	if
+	:: atomic { runs[i] > 0 -> runs[i] = 0 }
+	:: runs[i] == 0 -> goto gone_by
+	fi;
+	goto let_go;
+
+gone_by:
+	atomic {
+		if
+		:: claim[w] == me -> over[i] = true
+		:: else -> goto let_go
+		fi
+	}
+	MAY_DIE;
 	atomic {
 		if
 		:: claim[w] == me && state[i] == open -> state[i] = ended
