@@ -44,6 +44,7 @@ struct config {
 	int64_t lease_inference_seconds, lease_script_seconds, lease_training_seconds;
 	int64_t idle_stop_seconds; /* of a worker for which nobody chose it, where hours are limited; 0 = never */
 	int64_t place_own, place_time, place_expiry, place_load; /* weights of placement's preferences */
+	int64_t place_hold_seconds; /* after so long free slots are kept for jobs of several GPUs; 0 = never */
 	int64_t deadline_notice_seconds; /* a session drains so long before its deadline */
 	int64_t grace_seconds;     /* added before anything is reaped */
 	int64_t retention_days;    /* finished jobs, logs, events, outputs */

@@ -15,6 +15,11 @@
  * Among the workers that may take a job, each preference gives a value of 0 to
  * 1, times its weight; the highest sum wins.  A short job goes into the tail of
  * a session where it just fits; one of unknown length where most time is left.
+ *
+ * Jobs of one GPU would take each that gets free, and one that needs several at
+ * once would wait for ever.  So what waits for longer than hold_s has the free
+ * slots of one worker kept, that which has most of them, until it fits there.
+ * Bounded: one worker an owner, and of the workers with several slots a quarter.
  */
 #ifndef DOMAIN_PLACEMENT_H
 #define DOMAIN_PLACEMENT_H
@@ -44,6 +49,7 @@ struct place_lane {
 	double cost_s;     /* what a job of unknown length is taken for in fair shares; 0 = usual */
 	double used_s;     /* GPU-seconds of the owner so far; the same in all lanes of an owner */
 	double weight;     /* of the owner's share; 0 = 1 */
+	size_t keeps;      /* set by place_choose: 1 + the worker whose free slots are kept for it; 0 = none */
 };
 
 enum place_sharing { PLACE_SHARED_NONE, PLACE_SHARED_ALL, PLACE_SHARED_NAMED };
@@ -52,6 +58,7 @@ struct place_worker {
 	int64_t session_id, owner_id; /* of the account, whoever started the worker */
 	const char *got;    /* comma list of what a job's accelerator may match */
 	int free;           /* GPUs, or slots of a worker without */
+	int slots;          /* free or not; 0 = not known, and nothing is kept there */
 	double seconds_left; /* INFINITY = no deadline */
 	double hours_end_s;  /* until the account's hours of the week expire; 0 = they do not */
 	enum place_sharing sharing; /* already NONE where the provider's policy forbids it */
@@ -74,6 +81,7 @@ struct place_pick {
 /* Of the preferences among workers: the lane's own owner's account, the time left, hours that expire first, least load. */
 struct place_weights {
 	double own, time, expiry, load;
+	double hold_s; /* after so long free slots are kept for jobs of several GPUs; 0 = never */
 };
 
 /* Seconds that a session must have left. */
@@ -81,6 +89,8 @@ double place_needs(const struct place_lane *l);
 /* Seconds that one job counts in fair shares when it is given. */
 double place_cost(const struct place_lane *l);
 enum place_fit place_fits(const struct place_lane *l, const struct place_worker *w);
+/* Whether a comes before b in the order among lanes; *why says by what. */
+bool place_before(const struct place_lane *a, const struct place_lane *b, enum place_why *why);
 /* Whether one of `accelerator`'s names is among `got`. */
 bool place_matches(const char *accelerator, const char *got);
 

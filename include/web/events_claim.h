@@ -52,7 +52,8 @@ struct peer {
 	size_t shared_count;
 	enum place_sharing sharing;
 	bool running; /* takes jobs */
-	int free;     /* slots or GPUs */
+	int slots, free; /* of them, or of GPUs */
+	bool kept;    /* its free ones are kept for jobs that need several at once */
 	unsigned freed; /* c->clock when a result was taken: what was read before counts too much as busy */
 	int wanted;   /* sum of max - given of its list */
 	uint8_t token[CRYPTO_HASH];
@@ -80,6 +81,8 @@ struct claims {
 
 /* Calls fn for each peer. */
 void peers_each(struct claims *c, void (*fn)(struct peer *p, void *ctx), void *ctx);
+/* The same, beginning at one of PEER_BUCKETS places and going round. */
+void peers_each_from(struct claims *c, int first, void (*fn)(struct peer *p, void *ctx), void *ctx);
 struct peer *peer_find(struct claims *c, int64_t session);
 /* Takes in what the enter statement's row says of the session of this claim. */
 struct peer *peer_learn(struct claims *c, const struct exchange *x, const struct rows *rows, int row);
@@ -96,6 +99,8 @@ void peers_free(struct claims *c);
 bool claim_deliver(struct peer *p, const struct rows *rows, int row);
 /* Sends the answers of the peer's claims that got jobs. */
 void claim_answer_given(struct claims *c, struct peer *p);
+/* Answers what is parked of a peer, with nothing: an agent whose room has grown claims anew with all of it. */
+void claim_ask_for_more(struct claims *c, struct peer *p);
 /* Leases may have been made that nobody was told of: asks anew for all of the peer's claims. */
 void claim_enter_anew(struct claims *c, struct peer *p, bool with_holding);
 

@@ -3,6 +3,9 @@
 -- idle_stop_seconds was not chosen by a person but is the installation's: a pool that cares for the worker goes by its own.
 alter table worker add idle_default boolean not null default false;
 
+-- What waits counts from when it could have run: after its run_after, its retry's pause, its release.
+alter table job_ready add ready_since timestamptz not null default now();
+
 -- ---- grants ---------------------------------------------------------------
 
 grant insert (idle_default), update (idle_default) on worker to gpupool_web;

@@ -7,13 +7,14 @@ l as materialized (
   select l.id, l.ready + coalesce(d.n, 0) as n from lane l left join d on d.lane = l.id
   where (l.owner_id = $1::int or $2::boolean) and l.ready + coalesce(d.n, 0) > 0),
 oldest as (
-  select min(x.id) as id from l cross join lateral (select r.id from job_ready r where r.lane = l.id order by r.id limit 1) x),
+  select min(x.ready_since) as since from l cross join lateral (
+    select r.ready_since from job_ready r where r.lane = l.id order by r.id limit 4) x),
 later as (
   select count(*) filter (where why = 'run_after') as run_after, count(*) filter (where why <> 'run_after') as retry_backoff
   from job_delayed where owner_id = $1 or $2)
 select coalesce((select sum(n) from l), 0)::bigint as ready, y.run_after, y.retry_backoff,
   (select count(*) from job_lease where owner_id = $1 or $2) as running,
-  greatest(0, extract(epoch from now() - id_time((select id from oldest))))::bigint as oldest_seconds
+  greatest(0, extract(epoch from now() - (select since from oldest)))::bigint as oldest_seconds
 from later y;
 
 -- name: backlog_lanes idempotent

@@ -103,8 +103,10 @@ where s.state <> 'running' or w.desired <> 'running' or s.protocol < $3::int
   or (t.free < s.slots and t.free < s.slots - (select coalesce(sum(l.gpus), 0) from job_lease l where l.session_id = t.id));
 
 -- name: lane_look
--- Lanes that are not empty, by what is folded and what is not yet; oldest is the floor of a claim.  used: what
+-- Lanes that are not empty, by what is folded and what is not yet; oldest is the floor of a claim, waited the longest
+-- wait among the first few, since a retried job stands before others that wait for longer.  used: what
 -- the owner has had, less what has faded, and what runs now, for at least as long as it is taken to run.
+-- At most $1, of each owner those that come first: $2 seconds of waiting raise a lane by one class, $3 is the highest.
 with runs as materialized (
   select owner_id, lane, sum(gpus) gpus, sum(gpus * extract(epoch from now() - started)) seconds from job_lease group by owner_id, lane),
 used as materialized (
@@ -119,13 +121,20 @@ n as (
   select lane, sum(n) n
   from (select id lane, ready n from lane where ready > 0 union all select lane, n from lane_delta) t
   group by lane having sum(n) > 0)
-select l.id, l.type, l.accelerator, l.gpus, l.endpoint, l.owner_id, l.priority, n.n depth, o.id oldest,
-  greatest(0, extract(epoch from now() - id_time(o.id)))::float8 waited, u.weight, l.estimate,
-  coalesce(((select o from used) ->> l.owner_id::text)::float8, 0) used
-from n
-cross join lateral (select * from lane where id = n.lane offset 0) l
-cross join lateral (select id from job_ready r where r.lane = n.lane order by r.id limit 1) o
-cross join lateral (select weight from users where id = l.owner_id offset 0) u;
+select x.*
+from (
+  select l.id, l.type, l.accelerator, l.gpus, l.endpoint, l.owner_id, l.priority, n.n depth, o.id oldest, o.waited, u.weight, l.estimate,
+    coalesce(((select o from used) ->> l.owner_id::text)::float8, 0) used,
+    row_number() over (partition by l.owner_id order by least($3::int, l.priority + floor(o.waited / $2::float8)) desc, o.waited desc) place
+  from n
+  cross join lateral (select * from lane where id = n.lane offset 0) l
+  cross join lateral (
+    select min(id) id, greatest(0, extract(epoch from now() - min(ready_since)))::float8 waited
+    from (select id, ready_since from job_ready r where r.lane = n.lane order by r.id limit 4) h) o
+  cross join lateral (select weight from users where id = l.owner_id offset 0) u
+  where o.id is not null) x
+order by x.place, x.waited desc
+limit $1::int;
 
 -- name: lane_fold
 -- Adds up the deltas of lanes, workers, run times and owners' use; one process at a time.  A kind keeps its last 32 runs;

@@ -72,6 +72,7 @@ static const struct setting {
 	RANGE(password_slots, NUMBER, "2", 1, 16),
 	WORDS(pip_args, "", NULL),
 	RANGE(place_expiry, NUMBER, "4", 0, 1000),
+	RANGE(place_hold_seconds, SECONDS, "300", 0, 86400),
 	RANGE(place_load, NUMBER, "2", 0, 1000),
 	RANGE(place_own, NUMBER, "16", 0, 1000),
 	RANGE(place_time, NUMBER, "8", 0, 1000),

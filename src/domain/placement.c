@@ -106,19 +106,23 @@ struct names {
 struct owner {
 	int64_t id;
 	double used, weight;
+	bool holds; /* slots are kept for a lane of theirs */
 };
 
 struct candidate {
 	size_t lane, owner, accelerator;
 	int64_t depth;
 	int class;
+	bool no_keep; /* there is no worker that could be kept for it */
 };
 
 struct choice {
 	const struct place_weights *weights;
 	const struct place_lane *lanes;
 	const struct place_worker *workers;
+	struct place_lane *lanes_out;
 	int *free;
+	size_t *kept;           /* for which lane the free slots of each worker are: its index + 1, 0 = for any */
 	size_t *got;            /* of each worker, in gots */
 	size_t *open;           /* workers that have something free */
 	size_t open_count;
@@ -160,7 +164,8 @@ static void index_owners(struct choice *c, size_t lane_count)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < lane_count; i++)
-		c->owners[i] = (struct owner){c->lanes[i].owner_id, c->lanes[i].used_s, c->lanes[i].weight > 0 ? c->lanes[i].weight : 1};
+		c->owners[i] = (struct owner){.id = c->lanes[i].owner_id, .used = c->lanes[i].used_s,
+					      .weight = c->lanes[i].weight > 0 ? c->lanes[i].weight : 1};
 	qsort(c->owners, lane_count, sizeof(*c->owners), by_owner);
 	for (size_t i = 0; i < lane_count; i++)
 		if (!kept || c->owners[kept - 1].id != c->owners[i].id)
@@ -209,13 +214,14 @@ static bool index_all(struct choice *c, size_t lane_count, size_t worker_count, 
 	size_t lanes = lane_count + 1, workers = worker_count + 1;
 
 	c->free = arena_array(a, workers, sizeof(*c->free));
+	c->kept = arena_array(a, workers, sizeof(*c->kept));
 	c->got = arena_array(a, workers, sizeof(*c->got));
 	c->open = arena_array(a, workers, sizeof(*c->open));
 	c->gots.texts = arena_array(a, workers, sizeof(*c->gots.texts));
 	c->accelerators.texts = arena_array(a, lanes, sizeof(*c->accelerators.texts));
 	c->owners = arena_array(a, lanes, sizeof(*c->owners));
 	c->candidates = arena_array(a, lanes, sizeof(*c->candidates));
-	if (!c->free || !c->got || !c->open || !c->gots.texts || !c->accelerators.texts || !c->owners || !c->candidates)
+	if (!c->free || !c->kept || !c->got || !c->open || !c->gots.texts || !c->accelerators.texts || !c->owners || !c->candidates)
 		return false;
 	index_lanes(c, lane_count);
 	index_workers(c, worker_count);
@@ -251,7 +257,7 @@ static double value_of(const struct choice *c, const struct place_lane *l, size_
 
 static bool usable(const struct choice *c, const struct candidate *k, const struct place_lane *l, size_t w)
 {
-	return c->free[w] >= l->gpus && c->matches[k->accelerator * c->gots.count + c->got[w]] &&
+	return c->free[w] >= l->gpus && (!c->kept[w] || c->kept[w] == k->lane + 1) && c->matches[k->accelerator * c->gots.count + c->got[w]] &&
 	       c->workers[w].seconds_left >= place_needs(l) && may_use(l, &c->workers[w]);
 }
 
@@ -270,6 +276,8 @@ static ptrdiff_t best_worker(const struct choice *c, const struct candidate *k, 
 		if (!usable(c, k, l, w))
 			continue;
 		++*others;
+		if (c->kept[w])
+			return (ptrdiff_t)w;
 		value = value_of(c, l, w);
 		if (best < 0 || value > most || (value >= most && w < (size_t)best)) {
 			best = (ptrdiff_t)w;
@@ -289,27 +297,113 @@ static void take(struct choice *c, size_t worker, int gpus)
 		}
 }
 
-/* ---- a lane ---- */
+/* ---- slots that are kept ---- */
 
-static double share_of(const struct choice *c, const struct candidate *k)
+/* Among the workers that could hold it at all, that which has most free already: what is kept gets only more. */
+static ptrdiff_t worker_to_keep(const struct choice *c, const struct candidate *k)
 {
-	return c->owners[k->owner].used / c->owners[k->owner].weight;
+	const struct place_lane *l = &c->lanes[k->lane];
+	ptrdiff_t best = -1;
+
+	for (size_t i = 0; i < c->open_count; i++) {
+		size_t w = c->open[i];
+		const struct place_worker *worker = &c->workers[w];
+
+		if (worker->slots < l->gpus || c->kept[w] || !c->matches[k->accelerator * c->gots.count + c->got[w]] ||
+		    worker->seconds_left < place_needs(l) || !may_use(l, worker))
+			continue;
+		if (best < 0 || c->free[w] > c->free[best] || (c->free[w] == c->free[best] && worker->session_id < c->workers[best].session_id))
+			best = (ptrdiff_t)w;
+	}
+	return best;
 }
 
-/* < 0: a goes first; *why says by what. */
-static int compare(const struct choice *c, const struct candidate *a, const struct candidate *b, enum place_why *why)
+/* Of those that may have slots kept, the longest wait; NULL = none is left. */
+static struct candidate *next_to_keep(const struct choice *c)
 {
-	double share_a = share_of(c, a), share_b = share_of(c, b);
-	double wait_a = c->lanes[a->lane].waited_s, wait_b = c->lanes[b->lane].waited_s;
+	struct candidate *next = NULL;
 
+	for (size_t i = 0; i < c->count; i++) {
+		struct candidate *k = &c->candidates[i];
+		const struct place_lane *l = &c->lanes[k->lane];
+
+		if (l->gpus > 1 && l->waited_s >= c->weights->hold_s && !k->no_keep && !c->owners[k->owner].holds &&
+		    (!next || l->waited_s > c->lanes[next->lane].waited_s))
+			next = k;
+	}
+	return next;
+}
+
+static void keep_slots(struct choice *c, size_t worker_count)
+{
+	struct candidate *k;
+	size_t most = 0;
+
+	if (!(c->weights->hold_s > 0))
+		return;
+	for (size_t w = 0; w < worker_count; w++)
+		most += c->workers[w].slots > 1;
+	for (most = (most + 3) / 4; most && (k = next_to_keep(c));) {
+		ptrdiff_t w = worker_to_keep(c, k);
+
+		k->no_keep = w < 0;
+		if (w < 0)
+			continue;
+		c->owners[k->owner].holds = true;
+		c->kept[w] = k->lane + 1;
+		c->lanes_out[k->lane].keeps = (size_t)w + 1;
+		most--;
+	}
+}
+
+static void stop_keeping(struct choice *c, size_t lane)
+{
+	if (!c->lanes[lane].keeps)
+		return;
+	c->kept[c->lanes[lane].keeps - 1] = 0;
+	c->lanes_out[lane].keeps = 0;
+}
+
+/* ---- a lane ---- */
+
+struct rank {
+	int class;
+	double share, waited;
+};
+
+/* < 0: a goes first; *why says by what. */
+static int compare_ranks(const struct rank *a, const struct rank *b, enum place_why *why)
+{
 	*why = PLACE_PRIORITY;
 	if (a->class != b->class)
 		return a->class > b->class ? -1 : 1;
 	*why = PLACE_FAIR;
-	if (share_a < share_b || share_a > share_b)
-		return share_a < share_b ? -1 : 1;
+	if (a->share < b->share || a->share > b->share)
+		return a->share < b->share ? -1 : 1;
 	*why = PLACE_OLDEST;
-	return wait_a > wait_b ? -1 : wait_a < wait_b;
+	return a->waited > b->waited ? -1 : a->waited < b->waited;
+}
+
+static struct rank rank_of(const struct choice *c, const struct candidate *k)
+{
+	const struct owner *o = &c->owners[k->owner];
+
+	return (struct rank){k->class, o->used / o->weight, c->lanes[k->lane].waited_s};
+}
+
+static int compare(const struct choice *c, const struct candidate *a, const struct candidate *b, enum place_why *why)
+{
+	const struct rank x = rank_of(c, a), y = rank_of(c, b);
+
+	return compare_ranks(&x, &y, why);
+}
+
+bool place_before(const struct place_lane *a, const struct place_lane *b, enum place_why *why)
+{
+	const struct rank x = {class_of(a), a->used_s / (a->weight > 0 ? a->weight : 1), a->waited_s};
+	const struct rank y = {class_of(b), b->used_s / (b->weight > 0 ? b->weight : 1), b->waited_s};
+
+	return compare_ranks(&x, &y, why) < 0;
 }
 
 /* NULL = none is left.  What nobody takes any more is forgotten on the way. */
@@ -363,6 +457,7 @@ static void give(struct choice *c, struct candidate *k, size_t worker, int n)
 	k->depth -= n;
 	c->owners[k->owner].used += n * l->gpus * place_cost(l);
 	take(c, worker, n * l->gpus);
+	stop_keeping(c, k->lane);
 }
 
 /* One line for what is the same choice again. */
@@ -380,15 +475,18 @@ static size_t note(struct place_pick *picks, size_t count, size_t lane, size_t w
 size_t place_choose(const struct place_weights *weights, struct place_lane *lanes, size_t lane_count,
 		    const struct place_worker *workers, size_t worker_count, struct place_pick *ret, size_t cap, struct arena *a)
 {
-	struct choice c = {.weights = weights, .lanes = lanes, .workers = workers};
+	struct choice c = {.weights = weights, .lanes = lanes, .lanes_out = lanes, .workers = workers};
 	struct candidate *k;
 	enum place_why why;
 	size_t count = 0;
 	bool rivals;
 	int others;
 
+	for (size_t i = 0; i < lane_count; i++)
+		lanes[i].keeps = 0;
 	if (!index_all(&c, lane_count, worker_count, a))
 		return 0;
+	keep_slots(&c, worker_count);
 	while (count < cap && c.open_count && (k = best_candidate(&c, &why, &rivals))) {
 		ptrdiff_t w = best_worker(&c, k, &others);
 		size_t lane = k->lane;

@@ -62,6 +62,7 @@ struct broker {
 	struct peer **peers;
 	size_t worker_count, worker_room;
 	struct round round;
+	int turn; /* of the peers, where to begin when there are more than are considered at once */
 };
 
 /* ---- looking ---- */
@@ -70,7 +71,9 @@ static void bind_look(struct batch *b, struct arg *args)
 {
 	struct broker *k = b->ctx;
 
-	(void)args;
+	args[0] = arg_i64(LANES_MOST);
+	args[1] = arg_i64(PLACE_AGEING_S);
+	args[2] = arg_i64(PLACE_CLASS_MOST);
 	k->hinted = false; /* what is hinted at from now on, this look may miss */
 }
 
@@ -146,6 +149,7 @@ static void gather_worker(struct peer *p, void *ctx)
 	struct broker *k = g->k;
 	int free = p->free < p->wanted ? p->free : p->wanted;
 
+	p->kept = false;
 	if (!p->running || free <= 0 || k->worker_count == k->worker_room)
 		return;
 	k->peers[k->worker_count] = p;
@@ -154,6 +158,7 @@ static void gather_worker(struct peer *p, void *ctx)
 		.owner_id = p->account_owner,
 		.got = p->got,
 		.free = free,
+		.slots = p->slots,
 		.seconds_left = p->deadline == INT64_MAX ? INFINITY : (double)(p->deadline - g->now) / 1000,
 		.hours_end_s = p->hours_end_s,
 		.sharing = p->sharing,
@@ -173,8 +178,26 @@ static bool gather(struct broker *k)
 	k->workers = arena_array(&k->work, k->worker_room, sizeof(*k->workers));
 	if (!k->workers || !k->peers)
 		BUG("no room for a round");
-	peers_each(k->claims, gather_worker, &g);
+	peers_each_from(k->claims, k->turn, gather_worker, &g);
+	/* The next round begins where this one had to end. */
+	if (k->worker_count == WORKERS_MOST)
+		k->turn = (k->turn + PEER_BUCKETS * WORKERS_MOST / k->claims->parked) % PEER_BUCKETS;
 	return k->worker_count > 0;
+}
+
+/* An agent asks for the room that it had: where more is free now and kept for one job, it is to ask anew. */
+static void tend_kept(struct broker *k)
+{
+	for (size_t i = 0; i < k->lane_count; i++) {
+		const struct place_lane *l = &k->lanes[i];
+		struct peer *p = l->keeps ? k->peers[l->keeps - 1] : NULL;
+
+		if (!p)
+			continue;
+		p->kept = true;
+		if (p->free >= l->gpus && p->wanted < l->gpus)
+			claim_ask_for_more(k->claims, p);
+	}
 }
 
 /* At most JOBS_MOST jobs a statement: the last picks are cut. */
@@ -341,6 +364,7 @@ static void advance(void *ctx)
 	k->round.count = place_choose(&k->weights, k->lanes, k->lane_count, k->workers, k->worker_count, k->round.picks, PICKS_MOST,
 				      &k->work);
 	cap_round(&k->round);
+	tend_kept(k);
 	if (k->round.count && !batch_add(&k->claim, &k->claim_item, CLAIM_WAIT_MS))
 		k->hinted = true;
 }
@@ -423,6 +447,7 @@ struct broker *broker_new(struct claims *c)
 		.time = (double)c->ev->config->place_time,
 		.expiry = (double)c->ev->config->place_expiry,
 		.load = (double)c->ev->config->place_load,
+		.hold_s = (double)c->ev->config->place_hold_seconds,
 	};
 	batch_init(&k->look, c->ev->batcher, &look_kind, k);
 	batch_init(&k->claim, c->ev->batcher, &claim_kind, k);

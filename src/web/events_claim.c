@@ -170,6 +170,14 @@ void claim_answer_given(struct claims *c, struct peer *p)
 	}
 }
 
+void claim_ask_for_more(struct claims *c, struct peer *p)
+{
+	for (struct parked *k = p->first, *next; k; k = next) {
+		next = k->next;
+		end_answer(c, k, NULL);
+	}
+}
+
 /* ---- entering ---- */
 
 static void enter(struct claims *c, struct parked *k, bool again)
@@ -539,7 +547,7 @@ void claims_freed(struct events *ev, int64_t session)
 	if (!p)
 		return;
 	p->freed = ++c->clock;
-	if (p->first && p->wanted > p->free)
+	if (p->first && (p->wanted > p->free || p->kept))
 		claim_enter_anew(c, p, false);
 }
 

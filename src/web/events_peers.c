@@ -23,13 +23,18 @@ struct peer *peer_find(struct claims *c, int64_t session)
 	return p;
 }
 
-void peers_each(struct claims *c, void (*fn)(struct peer *p, void *ctx), void *ctx)
+void peers_each_from(struct claims *c, int first, void (*fn)(struct peer *p, void *ctx), void *ctx)
 {
 	for (int i = 0; i < PEER_BUCKETS; i++)
-		for (struct peer *p = c->buckets[i], *next; p; p = next) {
+		for (struct peer *p = c->buckets[(first + i) % PEER_BUCKETS], *next; p; p = next) {
 			next = p->next;
 			fn(p, ctx);
 		}
+}
+
+void peers_each(struct claims *c, void (*fn)(struct peer *p, void *ctx), void *ctx)
+{
+	peers_each_from(c, 0, fn, ctx);
 }
 
 static void free_peer(struct peer *p)
@@ -86,7 +91,8 @@ struct peer *peer_learn(struct claims *c, const struct exchange *x, const struct
 	p->seen = now;
 	p->deadline = row_null(rows, row, "seconds_left") ? INT64_MAX : now + (int64_t)(row_double(rows, row, "seconds_left") * 1000);
 	p->hours_end_s = row_null(rows, row, "hours_end") ? 0 : row_double(rows, row, "hours_end");
-	p->free = (int)(row_i64(rows, row, "slots") - row_i64(rows, row, "busy"));
+	p->slots = (int)row_i64(rows, row, "slots");
+	p->free = p->slots - (int)row_i64(rows, row, "busy");
 	p->running = str_eqz(row_str(rows, row, "state"), "running") && str_eqz(row_str(rows, row, "desired"), "running") &&
 		     row_i64(rows, row, "protocol") >= PROTOCOL_OLDEST;
 	memcpy(p->token, x->token, sizeof(p->token));

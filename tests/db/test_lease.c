@@ -219,7 +219,7 @@ static const struct {
 	{STMT_PEOPLE_RESOLVE, "('[]')"},
 	{STMT_GOODBYE_FIND, "('[]')"},
 	{STMT_LANE_FOLD, ""},
-	{STMT_LANE_LOOK, ""},
+	{STMT_LANE_LOOK, "(4096, 600, 10)"},
 };
 
 START_TEST(test_plans_of_empty_tables)
@@ -254,7 +254,7 @@ START_TEST(test_claim_beside_a_million)
 	/* found by the index once, deleted by their place once */
 	ck_assert_int_le(rows, 200);
 	/* What was there when a statement was planned for empty tables. */
-	explain(w->events, STMT_LANE_LOOK, "", true);
+	explain(w->events, STMT_LANE_LOOK, "(4096, 600, 10)", true);
 	ck_assert_int_eq(world_int(w, "select count(*) from job_ready"), 1000000 + 4900);
 	world_close(w);
 }
@@ -262,18 +262,91 @@ END_TEST
 
 /* ---- what single statements promise ---- */
 
+static void look(int most, struct rows *rows)
+{
+	struct error e = {0};
+
+	ck_assert_msg(db_run(w->events, STMT_LANE_LOOK, ARGS(arg_i64(most), arg_i64(600), arg_i64(10)), rows, &e) == OK, "%s", e.msg);
+}
+
 /* Folded, the share of a lane's owner that the look shows. */
 static int64_t used(int64_t lane)
 {
 	cleanup_rows struct rows rows = {0};
-	struct error e = {0};
 
-	ck_assert_msg(db_run(w->events, STMT_LANE_LOOK, NO_ARGS, &rows, &e) == OK, "%s", e.msg);
+	look(4096, &rows);
 	for (int i = 0; i < rows_count(&rows); i++)
 		if (row_i64(&rows, i, "id") == lane)
 			return (int64_t)(row_double(&rows, i, "used") + 0.5);
 	ck_abort_msg("lane %lld is not there", (long long)lane);
 }
+
+static int64_t waited(int64_t lane)
+{
+	cleanup_rows struct rows rows = {0};
+
+	look(4096, &rows);
+	for (int i = 0; i < rows_count(&rows); i++)
+		if (row_i64(&rows, i, "id") == lane)
+			return (int64_t)row_double(&rows, i, "waited");
+	return -1;
+}
+
+/* Not from the submission: a job that was to run later, or that is tried again, begins to wait when it could run. */
+START_TEST(test_waiting_counts_from_when_it_could_run)
+{
+	cleanup_rows struct rows jobs = {0};
+	struct session s;
+	int64_t lane;
+
+	open_world();
+	new_session(&s);
+	lane = new_lane(5);
+	world_sql(w, "with j as (insert into job(id, owner_id, lane, payload) values (day_id(current_date), %lld, %lld, '{}') returning id) "
+		     "insert into job_ready(lane, id, owner_id, max_attempts) select %lld, id, %lld, 3 from j; insert into lane_delta values (%lld, 1)",
+		  (long long)ann.user_id, (long long)lane, (long long)lane, (long long)ann.user_id, (long long)lane);
+	ck_assert_int_le(waited(lane), 60);
+	world_sql(w, "update job_ready set ready_since = now() - interval '20 minutes'");
+	ck_assert_int_ge(waited(lane), 1200);
+	/* Given and given back: it waits anew; but who stands behind it goes on waiting. */
+	claim(w->events, &s, lane, 1, 60, &jobs);
+	ck_assert_int_eq(report(w->events, &s, &jobs, 6), 1);
+	ck_assert_int_le(waited(lane), 60);
+	add_jobs(lane, 1, "{}");
+	world_sql(w, "update job_ready set ready_since = now() - interval '20 minutes' where id = (select max(id) from job_ready)");
+	ck_assert_int_ge(waited(lane), 1200);
+	world_close(w);
+}
+END_TEST
+
+/* More lanes than are looked at: of each owner those that come first, and no owner is left out. */
+START_TEST(test_look_is_bounded_in_order)
+{
+	cleanup_rows struct rows rows = {0};
+	int64_t lanes[10], bobs;
+	struct principal bob;
+	bool first = false, aged = false, his = false;
+
+	open_world();
+	bob = world_user(w, "bob", ROLE_OPERATOR);
+	for (int i = 0; i < 10; i++) {
+		lanes[i] = new_lane(i);
+		add_jobs(lanes[i], 1, "{}");
+	}
+	world_sql(w, "update job_ready set ready_since = now() - interval '2 hours' where lane = %lld", (long long)lanes[0]);
+	bobs = world_int(w, "insert into lane(type, accelerator, gpus, owner_id, priority) values (0, '', 1, %lld, 0) returning id", (long long)bob.user_id);
+	add_jobs(bobs, 1, "{}");
+	look(3, &rows);
+	ck_assert_int_eq(rows_count(&rows), 3);
+	for (int i = 0; i < 3; i++) {
+		first |= row_i64(&rows, i, "id") == lanes[9];
+		aged |= row_i64(&rows, i, "id") == lanes[0];
+		his |= row_i64(&rows, i, "id") == bobs;
+	}
+	ck_assert(first && aged && his);
+	world_close(w);
+}
+END_TEST
 
 static void fold(void)
 {
@@ -632,6 +705,8 @@ int main(void)
 	t = tcase_create("promises");
 	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_claim_asks_who_may_use_the_account);
+	tcase_add_test(t, test_waiting_counts_from_when_it_could_run);
+	tcase_add_test(t, test_look_is_bounded_in_order);
 	tcase_add_test(t, test_use_is_counted);
 	tcase_add_test(t, test_runs_are_learnt);
 	tcase_add_test(t, test_claim_is_bounded);

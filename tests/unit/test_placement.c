@@ -181,6 +181,71 @@ START_TEST(test_no_starvation)
 }
 END_TEST
 
+/* A stream of jobs of one GPU, always before it by share: one of two GPUs starts all the same, soon after its time to wait. */
+START_TEST(test_several_gpus_beside_a_stream_of_one)
+{
+	const struct place_weights hold = {.load = 1, .hold_s = 300};
+	int free[2] = {0, 0}, ends[2][2] = {{100, 160}, {130, 190}}, given = 0, at; /* when each slot's job ends: never two of a worker at once */
+
+	for (at = 0; at < 3600 && !given; at += 10) {
+		struct place_lane lanes[] = {LANE_OF(1, ANN, 1, 2, "", .used_s = 1e6, .waited_s = at), LANE(2, BOB, 100)};
+		struct place_worker w[] = {WORKER(EVE, 0, .slots = 2, .session_id = 1), WORKER(EVE, 0, .slots = 2, .session_id = 2)};
+		struct place_pick picks[8];
+		cleanup_arena struct arena a;
+		size_t n;
+
+		for (int i = 0; i < 4; i++)
+			free[i / 2] += ends[i / 2][i % 2] == at;
+		w[0].free = free[0];
+		w[1].free = free[1];
+		arena_init(&a, 1 << 20);
+		n = place_choose(&hold, lanes, 2, w, 2, picks, 8, &a);
+		/* Never more than one worker's slots lie idle for it. */
+		ck_assert(at < 300 ? !lanes[0].keeps : !lanes[0].keeps || free[2 - lanes[0].keeps] == 0 || n);
+		for (size_t i = 0; i < n; i++) {
+			given += picks[i].lane == 0;
+			for (int k = 0; k < 2 && picks[i].lane; k++) {
+				int *end = ends[picks[i].worker];
+
+				if (end[k] <= at && free[picks[i].worker] > 0) {
+					end[k] = at + 120;
+					free[picks[i].worker]--;
+				}
+			}
+		}
+	}
+	ck_assert_int_eq(given, 1);
+	ck_assert_int_ge(at, 300);
+	ck_assert_int_le(at, 300 + 2 * 120);
+}
+END_TEST
+
+/* What is kept: for whom, where, and how much of a pool at most. */
+START_TEST(test_what_is_kept)
+{
+	const struct place_weights hold = {.load = 1, .hold_s = 300};
+	struct place_lane lanes[] = {LANE_OF(1, ANN, 1, 4, "A100", .waited_s = 900), LANE_OF(2, ANN, 1, 4, "", .waited_s = 600),
+				     LANE_OF(3, ANN, 1, 3, "", .waited_s = 500), LANE_OF(4, BOB, 1, 2, "", .waited_s = 400), LANE(5, EVE, 100)};
+	const struct place_worker w[] = {WORKER(EVE, 2, .slots = 2), WORKER(EVE, 1, .slots = 4), WORKER(EVE, 3, .slots = 4), WORKER(EVE, 2, .slots = 4),
+					 WORKER(EVE, 1, .slots = 1)};
+	struct place_pick picks[16];
+	cleanup_arena struct arena a;
+	size_t n;
+
+	arena_init(&a, 1 << 20);
+	n = place_choose(&hold, lanes, ARRAY_LEN(lanes), w, ARRAY_LEN(w), picks, 16, &a);
+	ck_assert_uint_eq(lanes[0].keeps, 0); /* no worker could ever take it, and it is in nobody's way */
+	ck_assert_uint_eq(lanes[1].keeps, 3); /* the fullest of free slots among those large enough */
+	ck_assert_uint_eq(lanes[2].keeps, 0); /* one an owner, and one of four workers at most */
+	for (size_t i = 0; i < n; i++)
+		ck_assert_uint_ne(picks[i].worker, 2);
+	arena_reset(&a);
+	n = place_choose(&weights, lanes, ARRAY_LEN(lanes), w, ARRAY_LEN(w), picks, 16, &a); /* switched off */
+	for (size_t i = 0; i < ARRAY_LEN(lanes); i++)
+		ck_assert_uint_eq(lanes[i].keeps, 0);
+}
+END_TEST
+
 START_TEST(test_reasons)
 {
 	struct place_lane lanes[] = {LANE(1, ANN, 1, .priority = 9), LANE(2, ANN, 1), LANE(3, BOB, 1)};
@@ -258,6 +323,8 @@ int main(void)
 	tcase_add_loop_test(t, test_choice, 0, ARRAY_LEN(choices));
 	tcase_add_test(t, test_fairness_remembers);
 	tcase_add_test(t, test_no_starvation);
+	tcase_add_test(t, test_several_gpus_beside_a_stream_of_one);
+	tcase_add_test(t, test_what_is_kept);
 	tcase_add_test(t, test_reasons);
 	tcase_add_test(t, test_many);
 	tcase_add_loop_test(t, test_gpu_names, 0, ARRAY_LEN(gpus));
