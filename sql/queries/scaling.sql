@@ -102,10 +102,10 @@ select 'workers', x.id, row_to_json(x) from (
 union all
 select 'lanes', x.id, row_to_json(x) from (
   select l.id, l.owner_id as owner, l.accelerator, l.gpus, l.priority, n.n as depth,
-    greatest(0, extract(epoch from now() - id_time(o.id)))::bigint as waited, coalesce(t.seconds, 0) as estimate
+    greatest(0, extract(epoch from now() - o.since))::bigint as waited, coalesce(t.seconds, 0) as estimate
   from n
   cross join lateral (select * from lane where id = n.lane offset 0) l
-  cross join lateral (select id from job_ready r where r.lane = n.lane order by r.id limit 1) o
+  cross join lateral (select min(id) as id, min(ready_since) as since from (select id, ready_since from job_ready r where r.lane = n.lane order by r.id limit 4) h having count(*) > 0) o
   cross join lateral (
     select avg(j.estimated_seconds)::int as seconds
     from (select r.id from job_ready r where r.lane = n.lane order by r.id limit 3) r
