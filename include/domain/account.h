@@ -35,15 +35,16 @@ struct account_change {
 /* ERR_CONFLICT with reason "sharing_not_allowed": the provider's terms, quoted in the message. */
 enum err account_change(struct db *db, struct arena *a, const struct principal *p, int64_t id,
 			const struct account_change *c, struct error *e) must_check;
-/* Its credentials are gone at once; a row stays for the workers it had.  ERR_CONFLICT while it has
- * notebooks that are not deleted. */
-enum err account_delete(struct db *db, const struct principal *p, int64_t id, struct error *e) must_check;
+/* *gone: its credentials are, at once; a row stays for the workers it had.  Else it has notebooks: it starts
+ * nothing more, they are deleted, and it goes when they have, its credentials at once if it is to abandon what
+ * it has at its provider.  ERR_CONFLICT: some are of other people. */
+enum err account_delete(struct db *db, const struct principal *p, int64_t id, bool abandon, bool *gone, struct error *e) must_check;
 /* Asks its provider soon whether its credentials are good.  ERR_CONFLICT: it has none. */
 enum err account_check(struct db *db, const struct principal *p, int64_t id, struct error *e) must_check;
 
-/* {id, provider, label, ownerId, owner, identity, status, reason, checkedAt, sharing, sharedWith, sharingAllowed,
+/* {id, provider, label, ownerId, owner, identity, status, reason, reasonCode, checkedAt, sharing, sharedWith, sharingAllowed,
  * hasCredentials, quotaUrl, createdAt, updatedAt}; the caller's.  status is "unchecked" until the
- * credentials that it has now were. */
+ * credentials that it has now were, "deleting" while its last notebooks go. */
 enum err account_get(struct db *db, const struct principal *p, int64_t id, struct json **ret, struct error *e) must_check;
 /* In order of id, above after; appends to list. */
 enum err account_list(struct db *db, const struct principal *p, int64_t after, int64_t limit, struct json *list,

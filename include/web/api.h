@@ -31,7 +31,7 @@ extern const struct field token_create_body[], tokens_query[];
 
 /* api_accounts.c */
 handler accounts_list, accounts_get, accounts_create, accounts_change, accounts_delete, accounts_check;
-extern const struct field account_create_body[], account_change_body[];
+extern const struct field account_create_body[], account_change_body[], account_delete_query[];
 
 /* api_policies.c */
 handler policies_list, policies_change, policies_change_limit;

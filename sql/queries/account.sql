@@ -9,7 +9,7 @@ insert into account(owner_id, provider, label) values ($1::int, $2, coalesce($3,
 
 -- name: account_own
 -- The person's own at a provider, held until the transaction ends.
-select id from account where owner_id = $1::int and provider = $2 and deleted_at is null order by id limit 1 for update;
+select id, deleting_at is not null as deleting from account where owner_id = $1::int and provider = $2 and deleted_at is null order by id limit 1 for update;
 
 -- name: account_hold
 -- The same of any that the principal ($2, $3 sees all) may change.
@@ -50,10 +50,36 @@ delete from account a where a.id = $1::int and not exists (select from worker w 
 update account a set sealed = null, key_id = null, deleted_at = now(), updated_at = now()
 where a.id = $1::int and not exists (select from worker w where w.account_id = a.id and w.state <> 'deleted') returning id;
 
+-- name: account_let_go
+-- After account_hold: it starts nothing more, its workers are deleted, and it goes when they have.  No row: another
+-- person has workers on it.
+with a as (
+  update account set deleting_at = coalesce(deleting_at, now()), updated_at = now()
+  where id = $1::int and not exists (
+    select from worker w where w.account_id = account.id and w.state <> 'deleted' and w.owner_id <> account.owner_id)
+  returning id, owner_id),
+w as (
+  update worker set desired = 'deleted', generation = generation + 1, version = version + 1, updated_at = now()
+  where account_id = (select id from a) and desired <> 'deleted' and state <> 'deleted'
+  returning id, owner_id, provider, generation),
+op as (
+  insert into operation(worker_id, provider, kind, generation) select id, provider, 'delete', generation from w on conflict do nothing),
+told as (
+  insert into event(owner_id, topic, what, subjects)
+  select owner_id, 'worker', 'delete', array_agg(id::bigint) from w group by owner_id
+  union all select owner_id, 'account', 'deleting', array[id::bigint] from a)
+select id from a;
+
+-- name: account_forget
+-- After account_let_go: without credentials what is left at its provider stays there.
+update account set sealed = null, key_id = null where id = $1::int;
+
 -- name: account_list idempotent
 -- One ($4), or those above $5.
-select a.id, a.owner_id, u.name as owner, a.provider, a.label, m.unchecked, a.status, a.reason, a.identity, a.sharing,
+select a.id, a.owner_id, u.name as owner, a.provider, a.label, m.unchecked, a.status, a.reason, a.refused_code, a.identity, a.sharing,
   (select json_agg(x::text) from unnest(a.shared_with) x) as shared_with, p.sharing_allowed, a.key_id is not null as has_credentials,
+  a.deleting_at is not null as deleting, case when a.deleting_at is not null
+    then (select count(*) from worker w where w.account_id = a.id and w.state <> 'deleted') end as workers_left,
   (extract(epoch from a.checked_at) * 1000)::bigint as checked_ms,
   (extract(epoch from a.created_at) * 1000)::bigint as created_ms, (extract(epoch from a.updated_at) * 1000)::bigint as updated_ms
 from account a join users u on u.id = a.owner_id join provider_policy p on p.provider = a.provider

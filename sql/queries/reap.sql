@@ -202,6 +202,18 @@ delete from idempotency where created_at < now() - interval '1 day' and created_
 delete from login where expires_at < now() and expires_at <= (
   select max(expires_at) from (select expires_at from login where expires_at < now() order by expires_at limit $1::int) x);
 
+-- name: account_gone
+-- Accounts that were to go when their workers had: their credentials go with them.
+with due as materialized (
+  select id from account a where deleting_at is not null and deleted_at is null
+    and not exists (select from worker w where w.account_id = a.id and w.state <> 'deleted') for update skip locked),
+gone as (
+  update account set sealed = null, key_id = null, deleted_at = now(), updated_at = now()
+  where id = any(array(select id from due)) returning id, owner_id),
+e as (
+  insert into event(owner_id, topic, what, subjects) select owner_id, 'account', 'deleted', array[id::bigint] from gone)
+select id from gone;
+
 -- name: operation_expire
 delete from operation where id = any(array(
   select id from operation where state <> 'open' and finished_at < now() - make_interval(days => $2::int)

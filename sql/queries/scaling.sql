@@ -50,7 +50,7 @@ acc as materialized (
   select a.id, a.owner_id, a.provider, a.status, a.reason, a.sealed_version = a.checked_version as checked,
     case when p.sharing_allowed then a.sharing else 'none' end as sharing, a.shared_with, c.open_until, c.reason as circuit
   from account a join provider_policy p on p.provider = a.provider left join account_circuit c on c.account_id = a.id and c.open_until > now()
-  where a.deleted_at is null and (a.owner_id in (select owner_id from pol) or (p.sharing_allowed and a.sharing <> 'none'))),
+  where a.deleted_at is null and a.deleting_at is null and (a.owner_id in (select owner_id from pol) or (p.sharing_allowed and a.sharing <> 'none'))),
 n as materialized (
   select lane, sum(n) as n
   from (select id as lane, ready as n from lane where ready > 0 union all select lane, n from lane_delta) t

@@ -47,7 +47,7 @@ select pg_advisory_xact_lock(hashtext('gpupool.account'), hashtext($1));
 -- The account of provider $1 for the principal $2, $3: the one named $4; else, where the provider
 -- implies one, that of the whole installation (local) or his own.  Nobody deletes it before the
 -- transaction ends.
-select id from account
+select id, deleting_at is not null as deleting from account
 where provider = $1 and deleted_at is null and case
     when $4::int is not null then id = $4 and (owner_id = $2::int or $3::boolean)
     when provider = 'local' then true

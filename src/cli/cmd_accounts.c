@@ -136,5 +136,5 @@ int cmd_accounts_check(struct cli *cli)
 
 int cmd_accounts_remove(struct cli *cli)
 {
-	return call(cli, "DELETE", path_of(cli, ""), NULL);
+	return call(cli, "DELETE", path_of(cli, cli_option(cli, "abandon") ? "?abandon=true" : ""), NULL);
 }

@@ -104,6 +104,10 @@ static const struct option account_replace[] = {
 	{"kaggle-json", "FILE", "the file that Kaggle makes, or one with a token; - is standard input (asks)", false},
 	END,
 };
+static const struct option account_remove[] = {
+	{"abandon", NULL, "forgets its credentials at once: what is left at the provider stays there", false},
+	END,
+};
 static const struct option user_add[] = {
 	{"role", "ROLE", "admin, operator or viewer (operator)", false},
 	{"email", "ADDRESS", "where notices go", false},
@@ -223,7 +227,7 @@ const struct command commands[] = {
 	{"accounts add", "PROVIDER", 1, 1, NEEDS_SERVER, "Adds an account at a provider; its credentials are sealed at once", account_add, cmd_accounts_add},
 	{"accounts check", "ID", 1, 1, NEEDS_SERVER, "Has an account's credentials checked now", NULL, cmd_accounts_check},
 	{"accounts list", "", 0, 0, NEEDS_SERVER, "Lists accounts at providers", NULL, cmd_accounts_list},
-	{"accounts remove", "ID", 1, 1, NEEDS_SERVER, "Removes an account, and erases its credentials", NULL, cmd_accounts_remove},
+	{"accounts remove", "ID", 1, 1, NEEDS_SERVER, "Removes an account: its notebooks, then its credentials", account_remove, cmd_accounts_remove},
 	{"accounts replace", "ID", 1, 1, NEEDS_SERVER, "Gives an account other credentials", account_replace, cmd_accounts_replace},
 	{"accounts show", "ID", 1, 1, NEEDS_SERVER, "Shows an account", NULL, cmd_accounts_show},
 	{"audit", "", 0, 0, NEEDS_SERVER, "Lists who changed what", audit_list, cmd_audit},

@@ -160,6 +160,17 @@ static void stop_idle(struct reaper *r)
 	r->stopped |= rows_count(&rows) > 0;
 }
 
+static void forget_accounts(struct reaper *r)
+{
+	cleanup_rows struct rows rows = {0};
+
+	if (db_run(r->db, STMT_ACCOUNT_GONE, NO_ARGS, &rows, NULL))
+		return;
+	for (int i = 0; i < rows_count(&rows); i++)
+		log_info("account.gone", "account=%lld", (long long)row_i64(&rows, i, "id"));
+	r->changed |= rows_count(&rows) > 0;
+}
+
 /* Their agents see it at their next call. */
 static void give_notice(struct reaper *r)
 {
@@ -209,6 +220,7 @@ void reap_turn(struct reaper *r)
 	late_counts = clock_ms() >= r->hold_until_ms;
 	promote(r);
 	stop_idle(r);
+	forget_accounts(r);
 	give_notice(r);
 	mark_unhealthy(r);
 	end_overdue(r, late_counts);

@@ -43,14 +43,19 @@ static enum err read_policy(struct db *db, const char *provider, bool *implicit,
 	return err;
 }
 
-/* Its owner's at this provider; 0 = there is none. */
+/* Its owner's at this provider; 0 = there is none.  ERR_CONFLICT: there is one that is being deleted. */
 static enum err find_own(struct db *db, const struct principal *p, const char *provider, int64_t *ret, struct error *e)
 {
 	cleanup_rows struct rows rows = {0};
 	enum err err = db_run(db, STMT_ACCOUNT_OWN, ARGS(arg_i64(p->user_id), arg_cstr(provider)), &rows, e);
 
 	*ret = !err && rows_count(&rows) ? row_i64(&rows, 0, "id") : 0;
-	return err;
+	if (!*ret || !row_bool(&rows, 0, "deleting"))
+		return err;
+	error_field(e, ERR_CONFLICT, "provider", "Your account of this provider is being deleted; add it again when its notebooks are gone.");
+	if (e)
+		e->reason = "account_deleting";
+	return ERR_CONFLICT;
 }
 
 /* ERR_CONFLICT: there is one, and *id is its id. */
@@ -201,19 +206,22 @@ enum err account_change(struct db *db, struct arena *a, const struct principal *
 	return err || rows_count(&rows) ? err : not_there(e);
 }
 
-enum err account_delete(struct db *db, const struct principal *p, int64_t id, struct error *e)
+enum err account_delete(struct db *db, const struct principal *p, int64_t id, bool abandon, bool *gone, struct error *e)
 {
 	cleanup_rows struct rows rows = {0};
 	enum err err = hold(db, p, id, &rows, e);
 
 	if (!err)
 		err = db_run(db, STMT_ACCOUNT_REMOVE, ARGS(arg_i64(id)), &rows, e);
-	if (err || rows_count(&rows))
-		return err;
-	err = db_run(db, STMT_ACCOUNT_RETIRE, ARGS(arg_i64(id)), &rows, e);
 	if (!err && !rows_count(&rows))
-		return error_set(e, ERR_CONFLICT, "It has notebooks; delete them first.");
-	return err;
+		err = db_run(db, STMT_ACCOUNT_RETIRE, ARGS(arg_i64(id)), &rows, e);
+	*gone = !err && rows_count(&rows);
+	if (err || *gone)
+		return err;
+	err = db_run(db, STMT_ACCOUNT_LET_GO, ARGS(arg_i64(id)), &rows, e);
+	if (!err && !rows_count(&rows))
+		return error_set(e, ERR_CONFLICT, "It has notebooks of other people; they are to be deleted first.");
+	return err || !abandon ? err : db_run(db, STMT_ACCOUNT_FORGET, ARGS(arg_i64(id)), NULL, e);
 }
 
 enum err account_check(struct db *db, const struct principal *p, int64_t id, struct error *e)
@@ -236,9 +244,22 @@ static void put_quota_url(struct json *j, int64_t id)
 	json_put_cstr(j, "quotaUrl", url);
 }
 
+/* status, reason and what kind of reason that is.  One that is being deleted says what that waits for. */
+static void put_status(struct json *j, const struct rows *rows, int i)
+{
+	bool unchecked = row_bool(rows, i, "unchecked"), deleting = row_bool(rows, i, "deleting");
+	bool refused = !unchecked && str_eqz(row_str(rows, i, "status"), "needs_human");
+	struct str code = refused ? row_str(rows, i, "refused_code") : STR_NULL, why = unchecked ? STR_NULL : row_str(rows, i, "reason");
+	char text[64];
+
+	snprintf(text, sizeof(text), "Notebooks of it that are not deleted yet: %lld.", (long long)row_i64(rows, i, "workers_left"));
+	json_put_str(j, "status", deleting ? STR("deleting") : unchecked ? STR("unchecked") : row_str(rows, i, "status"));
+	json_put_str(j, "reason", deleting && !str_eqz(code, "credentials") ? str_of(text) : why);
+	json_put_str(j, "reasonCode", code);
+}
+
 static struct json *account_json(const struct rows *rows, int i)
 {
-	bool unchecked = row_bool(rows, i, "unchecked");
 	struct json *j = json_object();
 
 	rowjson_id(j, "id", rows, i, "id");
@@ -247,8 +268,7 @@ static struct json *account_json(const struct rows *rows, int i)
 	rowjson_id(j, "ownerId", rows, i, "owner_id");
 	json_put_str(j, "owner", row_str(rows, i, "owner"));
 	json_put_str(j, "identity", row_str(rows, i, "identity"));
-	json_put_str(j, "status", unchecked ? STR("unchecked") : row_str(rows, i, "status"));
-	json_put_str(j, "reason", unchecked ? STR_NULL : row_str(rows, i, "reason"));
+	put_status(j, rows, i);
 	rowjson_time(j, "checkedAt", rows, i, "checked_ms");
 	json_put_str(j, "sharing", row_str(rows, i, "sharing"));
 	json_put_raw(j, "sharedWith", row_null(rows, i, "shared_with") ? STR("[]") : row_str(rows, i, "shared_with"));

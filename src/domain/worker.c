@@ -123,6 +123,7 @@ static struct arg arg_all(const struct principal *p)
 	return arg_bool(principal_sees_all(p));
 }
 
+/* One that goes with its last notebook gets no other. */
 static enum err find_account(struct db *db, const struct principal *p, const struct worker_new *n, int64_t *ret, struct error *e)
 {
 	cleanup_rows struct rows rows = {0};
@@ -131,6 +132,8 @@ static enum err find_account(struct db *db, const struct principal *p, const str
 			      &rows, e);
 
 	*ret = rows_count(&rows) ? row_i64(&rows, 0, "id") : 0;
+	if (!err && *ret && row_bool(&rows, 0, "deleting"))
+		return error_field(e, ERR_CONFLICT, "accountId", "The account is being deleted: it takes no more notebooks.");
 	return err;
 }
 

@@ -25,6 +25,11 @@ const struct field account_change_body[] = {
 	{0},
 };
 
+const struct field account_delete_query[] = {
+	{"abandon", FIELD_BOOL, 0, .doc = "Without its credentials: what is left at its provider stays there."},
+	{0},
+};
+
 /* ask: the provisioner is to look at it now. */
 static enum err answer(struct ctx *ctx, struct request *req, struct response *res, int status, int64_t id, bool ask, struct error *e)
 {
@@ -117,12 +122,15 @@ enum err accounts_check(struct ctx *ctx, struct request *req, struct response *r
 
 enum err accounts_delete(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
 {
+	bool gone = false;
 	int64_t id;
 	enum err err = request_capture_id(req, "id", &id, e);
 
 	if (!err)
-		err = account_delete(ctx->db, &req->principal, id, e);
-	if (err)
+		err = account_delete(ctx->db, &req->principal, id, json_bool(req->params, "abandon", false), &gone, e);
+	if (!err && !gone)
+		err = answer(ctx, req, res, 202, id, true, e);
+	if (err || !gone)
 		return err;
 	response_object(res, "account %lld", (long long)id);
 	response_empty(res, 204);

@@ -13,6 +13,7 @@ const struct field page_account_create_body[] = {
 	{"provider", FIELD_STRING, 0, 0, 40}, {"label", FIELD_STRING, 0, 0, 200}, CREDENTIALS_SENT(""), {0},
 };
 const struct field page_account_replace_body[] = {CREDENTIALS_SENT(""), {0}};
+const struct field page_account_delete_body[] = {{"abandon", FIELD_STRING, 0, 0, 8}, {0}};
 const struct field page_account_edit_body[] = {{"label", FIELD_STRING, 0, 0, 200}, {"sharing", FIELD_STRING, 0, 0, 20}, {0}};
 
 static const char *const sharings[] = {"none", "all", NULL};
@@ -181,7 +182,7 @@ static enum err show(struct ctx *ctx, struct request *req, struct response *res,
 	json_put(model, "account", json_ref(account));
 	json_put(model, "policy", json_ref(policy));
 	json_put_bool(model, "unreachable", is_unreachable(ctx, json_cstr(account, "provider")));
-	json_put_bool(model, "mend", why || str_eqz(json_str(account, "status"), "needs_human"));
+	json_put_bool(model, "mend", why || str_eqz(json_str(account, "reasonCode"), "credentials"));
 	form_model(account_form, sent ? sent : stored, req, model);
 	if (why)
 		page_problem(model, req, why);
@@ -272,9 +273,16 @@ enum err page_account_delete_again(struct ctx *ctx, struct request *req, struct 
 
 enum err page_account_delete(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
 {
-	enum err err = page_call(ctx, req, res, &(struct page_call){.route = "accounts.delete"}, NULL, e);
+	struct page_call call = {.route = "accounts.delete", .params = json_object()};
+	cleanup_json struct json *left = NULL;
+	enum err err;
 
-	if (!err)
+	if (json_str(req->json, "abandon").len)
+		json_put_bool(call.params, "abandon", true);
+	err = page_call(ctx, req, res, &call, &left, e);
+	if (!err && left)
+		page_done(res, arena_printf(req->arena, HERE "/%.*s", STR_ARG(request_capture(req, "id"))), "account_deleting", NULL);
+	else if (!err)
 		page_done(res, HERE, "account_removed", NULL);
 	return err;
 }

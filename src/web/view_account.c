@@ -83,7 +83,7 @@ static const char *icon_of(struct str status)
 {
 	static const struct {
 		const char *status, *icon;
-	} icons[] = {{"ok", "healthy"}, {"unchecked", "queued"}, {"needs_human", "needs_human"}, {"disabled", "stopped"}};
+	} icons[] = {{"ok", "healthy"}, {"unchecked", "queued"}, {"needs_human", "needs_human"}, {"disabled", "stopped"}, {"deleting", "stopping"}};
 
 	for (size_t i = 0; i < ARRAY_LEN(icons); i++)
 		if (str_eqz(status, icons[i].status))
@@ -102,10 +102,13 @@ void view_account(const struct view *v, struct json *account)
 	json_put_str(account, "title", title_of(account));
 	json_put_cstr(account, "pageUrl", arena_printf(v->arena, "/admin/accounts/%s", id ? id : ""));
 	json_put_cstr(account, "icon", icon_of(json_str(account, "status")));
-	json_put_bool(account, "waits", sealed && str_eqz(json_str(account, "status"), "unchecked"));
+	json_put_bool(account, "deleting", str_eqz(json_str(account, "status"), "deleting"));
+	json_put_bool(account, "waits", json_bool(account, "deleting", false) || (sealed && str_eqz(json_str(account, "status"), "unchecked")));
 	view_put_time(v, account, "checkedAt");
 	view_put_time(v, account, "createdAt");
 	json_put_bool(can, "check", sealed);
+	json_put_bool(can, "use", !json_bool(account, "deleting", false));
+	json_put_bool(can, "abandon", sealed && json_bool(account, "deleting", false));
 	json_put_bool(can, "replace", sealed);
 	json_put_bool(can, "share", json_bool(account, "sharingAllowed", false));
 	json_put(account, "can", can);

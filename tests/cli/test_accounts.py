@@ -79,7 +79,13 @@ def test_check_show_and_remove(gp, server):
     assert "needs_human" in shown and "refused it" in shown and "\033" not in shown
     assert "annk" in gp("accounts", "list").out
     assert gp("accounts", "remove", "3").out == ""
-    server.on("DELETE", ACCOUNTS + "/3", problem(409, "Conflict", "It has notebooks; delete them first."))
+    server.on("DELETE", ACCOUNTS + "/3", {**ACCOUNT, "status": "deleting", "reason": "Notebooks of it that are not deleted yet: 2."}, 202)
+    said = gp("accounts", "remove", "3").out
+    assert "deleting" in said and "not deleted yet: 2" in said
+    assert not server.last("DELETE", ACCOUNTS + "/3")["query"]
+    gp("accounts", "remove", "3", "--abandon")
+    assert server.last("DELETE", ACCOUNTS + "/3")["query"] == {"abandon": "true"}
+    server.on("DELETE", ACCOUNTS + "/3", problem(409, "Conflict", "It has notebooks of other people."))
     assert "notebooks" in gp("accounts", "remove", "3", code=5).err
 
 

@@ -209,6 +209,49 @@ START_TEST(test_what_never_ran_is_deleted_under_refused_credentials)
 }
 END_TEST
 
+/* _i: with good credentials; without any more. */
+START_TEST(test_deleted_account_goes_when_its_workers_have)
+{
+	int64_t a = remote_account(1, "ada", "good"), one = remote_worker(a, "gpu"), two = remote_worker(a, "cpu");
+	pid_t p = remote_provisioner("");
+	char sql[1200];
+
+	remote_wait_started(one);
+	remote_wait_started(two);
+	remote_end(p, SIGTERM);
+	/* As account_let_go does it. */
+	snprintf(sql, sizeof(sql), "update account set deleting_at = now()%s", _i ? ", sealed = null, key_id = null" : "");
+	remote_sql(sql);
+	remote_want(one, "deleted");
+	p = remote_provisioner("");
+	remote_wait_state(one, "deleted");
+	ck_assert_int_eq(remote_count("select count(*) from account where deleted_at is null"), 1);
+	remote_want(two, "deleted");
+	remote_wait(1, "select count(*) from account where deleted_at is not null and sealed is null and key_id is null");
+	ck_assert_int_eq(remote_count("select count(*) from worker where state <> 'deleted'"), 0);
+	ck_assert_int_eq(remote_count("select count(*) from event where topic = 'account' and what = 'deleted'"), 1);
+	if (!_i) {
+		ck_assert(fake_of(one)->removed && fake_of(two)->removed);
+		remote_wait_quiet();
+	}
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+START_TEST(test_account_that_is_being_deleted_starts_nothing)
+{
+	int64_t a = remote_account(1, "ada", "good"), id;
+	pid_t p = remote_provisioner("");
+
+	remote_wait(1, "select count(*) from account where status = 'ok'");
+	remote_sql("update account set deleting_at = now()");
+	id = remote_worker(a, "gpu");
+	remote_wait_code(id, "needs_human", "account");
+	ck_assert_int_eq(fake->calls[FAKE_START], 0);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
 START_TEST(test_account_without_credentials_keeps_no_worker_from_its_end)
 {
 	int64_t a = remote_account(1, "ada", "good"), id = remote_worker(a, "gpu");
@@ -364,6 +407,8 @@ int main(void)
 	tcase_add_test(t, test_account_that_may_start_nothing_still_watches_stops_and_removes);
 	tcase_add_test(t, test_refused_credentials_count_more_than_what_is_wanted_of_the_owner);
 	tcase_add_test(t, test_what_never_ran_is_deleted_under_refused_credentials);
+	tcase_add_loop_test(t, test_deleted_account_goes_when_its_workers_have, 0, 2);
+	tcase_add_test(t, test_account_that_is_being_deleted_starts_nothing);
 	tcase_add_test(t, test_account_without_credentials_keeps_no_worker_from_its_end);
 	tcase_add_test(t, test_moved_box_opens_nothing);
 	tcase_add_test(t, test_memory_of_who_opens_credentials_is_closed);

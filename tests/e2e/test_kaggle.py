@@ -306,6 +306,52 @@ def test_a_stray_run_of_ours_is_removed_and_no_other(person, kaggle):
         kaggle.world.delete(theirs.kernel)
 
 
+# ---- accounts that go ---------------------------------------------------------------------------
+
+def test_an_account_goes_after_its_notebooks(person):
+    p = person()
+    running, waiting = p.add("cpu", "the one"), p.add("cpu", "the other", autoStart=False)
+    p.healthy(running)
+    row = p.account_row()
+    reply = p.client.call("DELETE", f"/api/gpu/accounts/{row['id']}")
+    assert reply.status == 202 and reply.json["status"] == "deleting", reply
+    assert p.ask("cpu", "too late").status == 409
+    until(lambda: not p.accounts(), 90)
+    p.nothing_left()
+    assert p.client.call("GET", f"/api/gpu/workers/notebooks/{waiting}").status == 404
+    p.healthy(p.add("cpu", "once more"))
+
+
+def test_a_revoked_key_keeps_an_account_until_a_new_one_comes(person):
+    """What runs can only be ended with a good key: the person is asked for it, and the delete goes on by itself."""
+    p = person()
+    id = p.add("cpu", "locked in")
+    p.healthy(id)
+    row, kernel = p.account_row(), p.one_run().kernel
+    p.account.revoke()
+    assert p.client.call("DELETE", f"/api/gpu/accounts/{row['id']}").status == 202
+    row = until(lambda: (a := p.account_row())["reasonCode"] == "credentials" and a)
+    assert row["status"] == "deleting" and "credentials" in row["reason"], row
+    assert list(p.kernels().values()) == [kernel]
+    p.account.key = p.key = p.key[::-1]
+    assert p.client.call("PATCH", f"/api/gpu/accounts/{row['id']}", {"credentials": p.credentials}).status == 200
+    until(lambda: not p.accounts(), 90)
+    p.nothing_left()
+
+
+def test_an_account_whose_key_is_gone_for_good_is_given_up(person):
+    p = person(stuck=True)
+    p.add("cpu", "left there")
+    until(lambda: p.runs())
+    p.account.revoke()
+    row = p.account_row()
+    assert p.client.call("DELETE", f"/api/gpu/accounts/{row['id']}?abandon=true").status == 202
+    until(lambda: not p.accounts(), 90)
+    assert p.kernels(), "nobody could delete it"
+    with p.kaggle.world.lock:
+        p.kaggle.world.delete(p.runs()[0].kernel)
+
+
 # ---- bad input ----------------------------------------------------------------------------
 
 def test_an_account_that_another_person_added(person):

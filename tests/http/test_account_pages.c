@@ -246,9 +246,18 @@ START_TEST(test_account_is_removed_after_its_notebooks)
 
 	ck_assert_int_eq(browse(&b, "%s", path("accounts", id, "/delete")), 200);
 	shows("One notebook uses it.");
-	ck_assert_int_eq(browse_send(&b, path("accounts", id, "/delete"), NULL), 409);
-	shows("class=\"call bad\"");
-	ck_assert_int_eq(world_int(w, "select count(*) from account where deleted_at is null"), 1);
+	ck_assert_int_eq(browse_send(&b, path("accounts", id, "/delete"), NULL), 303);
+	ck_assert_int_eq(browse_follow(&b), 200);
+	shows("is being removed: its notebooks go first");
+	shows("Being removed");
+	shows("not deleted yet: 1");
+	shows("Forget the credentials now");
+	hides("/admin/workers/new?provider=kaggle");
+	ck_assert_int_eq(world_int(w, "select count(*) from account where deleting_at is not null and sealed is not null"), 1);
+	ck_assert_int_eq(browse(&b, "/admin/accounts"), 200);
+	shows("Being removed");
+	ck_assert_int_eq(browse_send(&b, path("accounts", id, "/delete"), "abandon", "1", NULL), 303);
+	ck_assert_int_eq(world_int(w, "select count(*) from account where deleting_at is not null and sealed is null"), 1);
 	world_sql(w, "update worker set state = 'deleted', desired = 'deleted' where id = %lld", (long long)worker);
 	ck_assert_int_eq(browse_send(&b, path("accounts", id, "/delete"), NULL), 303);
 	ck_assert_int_eq(browse_follow(&b), 200);

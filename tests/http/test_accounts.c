@@ -294,9 +294,27 @@ START_TEST(test_delete)
 	ck_assert_int_eq(call(&c, &ann, "POST " NOTEBOOKS, "{'provider':'kaggle','accelerator':'gpu','title':'x','autoStart':false}"), 202);
 	ck_assert_int_eq(call_int(&c, "accountId"), id);
 	ck_assert_int_eq(one(&bob, "DELETE", id, "", NULL), 404);
-	ck_assert_int_eq(one(&ann, "DELETE", id, "", NULL), 409);
-	world_sql(w, "update worker set desired = 'deleted'");
-	ck_assert_int_eq(one(&ann, "DELETE", id, "", NULL), 409);
+	/* Its notebooks go first, and its credentials are kept just so long. */
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(one(&ann, "DELETE", id, "", NULL), 202);
+		ck_assert_str_eq(call_str(&c, "status"), "deleting");
+		ck_assert_ptr_nonnull(strstr(call_str(&c, "reason"), "not deleted yet: 1"));
+	}
+	ck_assert_int_eq(count("worker where desired = 'deleted' and generation = 2"), 1);
+	ck_assert_int_eq(count("operation where state = 'open' and kind = 'delete'"), 1);
+	ck_assert_int_eq(count("account where sealed is not null and deleting_at is not null and deleted_at is null"), 1);
+	ck_assert_int_eq(count("event where topic = 'account' and what = 'deleting'"), 2);
+	/* Nothing new begins there; what is needed to end the old may still be told. */
+	ck_assert_int_eq(call(&c, &ann, "POST " NOTEBOOKS, "{'provider':'kaggle','accelerator':'gpu','title':'y'}"), 409);
+	ck_assert_str_eq(call_faults(&c), "accountId");
+	ck_assert_int_eq(call(&c, &ann, "POST " NOTEBOOKS, "{'provider':'kaggle','accelerator':'gpu','credentials':" PAIR "}"), 409);
+	ck_assert_int_eq(call(&c, &ann, "POST " ACCOUNTS, KAGGLE(PAIR)), 409);
+	ck_assert_int_eq(one(&ann, "PATCH", id, "", "{'credentials':" PAIR "}"), 200);
+	world_sql(w, "update account set status = 'needs_human', reason = 'Revoked.', checked_version = sealed_version");
+	ck_assert_int_eq(one(&ann, "GET", id, "", NULL), 200);
+	ck_assert_str_eq(call_str(&c, "status"), "deleting");
+	ck_assert_str_eq(call_str(&c, "reason"), "Revoked.");
+	ck_assert_str_eq(call_str(&c, "reasonCode"), "credentials");
 	world_sql(w, "update worker set state = 'deleted', deleted_at = now()");
 	ck_assert_int_eq(one(&ann, "DELETE", id, "", NULL), 204);
 	ck_assert_int_eq(count("account where sealed is null and key_id is null and deleted_at is not null"), 1);
@@ -318,6 +336,15 @@ START_TEST(test_delete)
 	again = make(&ann, PAIR);
 	ck_assert_int_eq(one(&ann, "DELETE", again, "", NULL), 204);
 	ck_assert_int_eq(count("account"), 2);
+	/* What cannot be ended there any more is given up. */
+	again = make(&ann, PAIR);
+	ck_assert_int_eq(call(&c, &ann, "POST " NOTEBOOKS, "{'provider':'kaggle','accelerator':'gpu','title':'x','autoStart':false}"), 202);
+	ck_assert_int_eq(one(&ann, "DELETE", again, "?abandon=true", NULL), 202);
+	ck_assert_int_eq(count("account where sealed is null and key_id is null and deleting_at is not null and deleted_at is null"), 1);
+	ck_assert_int_eq(one(&ann, "DELETE", again, "?abandon=perhaps", NULL), 400);
+	/* Notebooks of others are not one's own to delete. */
+	world_sql(w, "update worker set owner_id = %lld where state <> 'deleted'", (long long)bob.user_id);
+	ck_assert_int_eq(one(&ann, "DELETE", again, "", NULL), 409);
 }
 END_TEST
 
