@@ -83,6 +83,7 @@ def suites():
         Suite("agent", pytest("agent")),
         Suite("cli", pytest("cli")),
         Suite("kaggle", pytest("kaggle"), seconds=300),
+        Suite("google", pytest("google"), seconds=300),
         Suite("e2e", pytest("e2e"), alone=True),
         Suite("asan-unit", programs("asan", "unit"), build="asan"),
         Suite("asan-db", programs("asan", "db"), build="asan"),

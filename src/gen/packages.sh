@@ -39,7 +39,7 @@ fi
 
 build="gcc libc6-dev make pkg-config libpq-dev libjson-c-dev libcurl4-openssl-dev libsodium-dev libfcgi-dev libwebsockets-dev libssl-dev"
 run="$build postgresql-15 nginx-light python3 python3-venv python3-sklearn bubblewrap"
-check="$run check clang libclang-rt-14-dev python3-pytest python3-selenium chromium chromium-driver shellcheck openssl procps spin"
+check="$run check clang libclang-rt-14-dev python3-pytest python3-cryptography python3-selenium chromium chromium-driver shellcheck openssl procps spin"
 case ${1-} in
 build) wanted=$build ;;
 run) wanted=$run ;;
