@@ -18,7 +18,7 @@
  *       the up delay; again for what is then left.
  *       It starts on the first allowed account that is in order, may run the
  *       job, has a free session slot, and hours enough for a session that is
- *       worth its start and as long as the job.  What such machines of the account
+ *       worth its start and as long as placement would ask for the job.  What such machines of the account
  *       turned out to be counts for more than their name.  An account with a worker
  *       that has failed or waits for a person starts no other.  A stopped worker
  *       is started before one is made.
@@ -108,7 +108,8 @@ struct scale_lane {
 	const char *accelerator; /* as struct place_lane has it */
 	int64_t gpus, priority, depth;
 	int64_t waited_s;        /* of the oldest */
-	int64_t estimate_s;      /* of one job; 0 = not known */
+	int64_t estimate_s;      /* of one job, as placement has it; 0 = not known */
+	bool resumes;            /* the same */
 };
 
 struct scale_snapshot {

@@ -102,14 +102,10 @@ select 'workers', x.id, row_to_json(x) from (
 union all
 select 'lanes', x.id, row_to_json(x) from (
   select l.id, l.owner_id as owner, l.accelerator, l.gpus, l.priority, n.n as depth,
-    greatest(0, extract(epoch from now() - o.since))::bigint as waited, coalesce(t.seconds, 0) as estimate
+    greatest(0, extract(epoch from now() - o.since))::bigint as waited, l.estimate, l.type = 1 as resumes -- trainings go on elsewhere
   from n
   cross join lateral (select * from lane where id = n.lane offset 0) l
-  cross join lateral (select min(id) as id, min(ready_since) as since from (select id, ready_since from job_ready r where r.lane = n.lane order by r.id limit 4) h having count(*) > 0) o
-  cross join lateral (
-    select avg(j.estimated_seconds)::int as seconds
-    from (select r.id from job_ready r where r.lane = n.lane order by r.id limit 3) r
-    cross join lateral (select estimated_seconds from job where id = r.id and owner_id = l.owner_id offset 0) j) t) x
+  cross join lateral (select min(id) as id, min(ready_since) as since from (select id, ready_since from job_ready r where r.lane = n.lane order by r.id limit 4) h having count(*) > 0) o) x
 order by kind, id;
 
 -- name: scaling_jobs idempotent

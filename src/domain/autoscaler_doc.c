@@ -147,6 +147,7 @@ static void read_lane(struct reader *r, const struct json *j, struct scale_lane 
 		.depth = number(r, j, "depth"),
 		.waited_s = number(r, j, "waited"),
 		.estimate_s = number(r, j, "estimate"),
+		.resumes = json_bool(j, "resumes", false),
 	};
 }
 

@@ -83,7 +83,7 @@ bool scale_in_pool(const struct round *r, size_t i)
 struct place_lane scale_place_lane(const struct scale_lane *l)
 {
 	return (struct place_lane){.owner_id = l->owner_id, .accelerator = l->accelerator, .gpus = (int)l->gpus,
-				   .estimate_s = (double)l->estimate_s};
+				   .estimate_s = (double)l->estimate_s, .resumes = l->resumes};
 }
 
 /* ---- where one could start ----------------------------------------------------------- */
@@ -135,8 +135,16 @@ void scale_reserve_for(struct round *r, size_t worker)
 		res->left_s -= least(least(w->max_session_s, res->session_s), res->left_s);
 }
 
+/* Seconds that a session must have for a job of the lane. */
+static int64_t needs(const struct scale_lane *l)
+{
+	const struct place_lane lane = scale_place_lane(l);
+
+	return (int64_t)place_needs(&lane);
+}
+
 /* Whether the account's hours and slots allow a session of this machine; fills *p, or says why not in *best. */
-static bool affords(struct round *r, struct place *p, const char *resource, int64_t max_s, int64_t estimate_s, struct place *best)
+static bool affords(struct round *r, struct place *p, const char *resource, int64_t max_s, int64_t needs_s, struct place *best)
 {
 	struct scale_resource *res = resource_at(r, (size_t)p->account, resource);
 	int64_t grant;
@@ -158,8 +166,8 @@ static bool affords(struct round *r, struct place *p, const char *resource, int6
 		if (res->left_s >= 0 && res->resets_ms)
 			p->expires_ms = res->resets_ms;
 	}
-	if (estimate_s && p->reserves_s >= 0 && p->reserves_s < estimate_s) {
-		bool hours = res && least(max_s, res->session_s) >= estimate_s;
+	if (p->reserves_s >= 0 && p->reserves_s < needs_s) {
+		bool hours = res && least(max_s, res->session_s) >= needs_s;
 
 		note_refusal(best, hours ? SCALE_QUOTA : SCALE_TOO_LONG, hours ? res->resets_ms : 0, NULL, NULL);
 		return false;
@@ -210,7 +218,7 @@ bool scale_will_do(struct round *r, const struct arriving *w, const struct scale
 {
 	if (!scale_may_use(&r->s->accounts[w->account], l->owner_id))
 		return false;
-	if (w->left_s >= 0 && (w->left_s < PLACE_TIME_LEFT_S || w->left_s < l->estimate_s))
+	if (w->left_s >= 0 && w->left_s < needs(l))
 		return false;
 	if (w->got[0])
 		return place_matches(l->accelerator, w->got) && l->gpus <= w->slots;
@@ -287,7 +295,7 @@ static void try_account(struct round *r, size_t account, const struct scale_lane
 	}
 	if (p.worker >= 0)
 		max_s = r->s->workers[p.worker].max_session_s;
-	if (affords(r, &p, resource_of(r->s, a->provider, p.accelerator), max_s, l->estimate_s, best) && better(r, &p, best))
+	if (affords(r, &p, resource_of(r->s, a->provider, p.accelerator), max_s, needs(l), best) && better(r, &p, best))
 		*best = p;
 }
 

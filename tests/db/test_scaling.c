@@ -170,6 +170,22 @@ START_TEST(test_empty_quota)
 }
 END_TEST
 
+/* What was learnt of such jobs counts, whatever was declared; trainings resume elsewhere. */
+START_TEST(test_learned_estimate)
+{
+	pool_sql(&p, "update account set provider = 'kaggle', sealed = '\\x00', status = 'ok', checked_version = sealed_version, sharing = 'none' where id = 1; "
+		     "update lane set accelerator = 'gpu', estimate = 43200");
+	config.public_url = "https://pool.example.org";
+	policy("");
+	jobs(60);
+	ck_assert(!round_of(&scaler));
+	ck_assert_int_eq(count("worker"), 0);
+	pool_sql(&p, "update lane set type = 1");
+	ck_assert(round_of(&scaler));
+	ck_assert_int_gt(count("worker where provider = 'kaggle'"), 0);
+}
+END_TEST
+
 #ifdef GPUPOOL_TEST
 /* A leader that dies at any moment of a round: the next one starts what is left to start, and no more. */
 START_TEST(test_leader_dies)
@@ -352,6 +368,7 @@ int main(void)
 	tcase_add_test(t, test_delay_survives_the_leader);
 	tcase_add_test(t, test_another_decides);
 	tcase_add_test(t, test_empty_quota);
+	tcase_add_test(t, test_learned_estimate);
 #ifdef GPUPOOL_TEST
 	tcase_add_loop_test(t, test_leader_dies, 1, 6);
 #endif

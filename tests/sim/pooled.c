@@ -236,7 +236,8 @@ static size_t see_lanes(struct sim *s, struct pooled *p)
 		if (l->depth)
 			p->lanes[n++] = (struct scale_lane){.id = FIRST_LANE + i, .owner_id = FIRST_OWNER + s->account_count + l->owner, .accelerator = "gpu",
 							    .gpus = 1, .priority = priority_of(l), .depth = l->depth, .waited_s = waited_s(s, l),
-							    .estimate_s = estimate_of(s, l)};
+							    .estimate_s = l->kind == SIM_TRAINING ? (int64_t)usual_s[l->kind] : estimate_of(s, l),
+							    .resumes = l->kind == SIM_TRAINING};
 	}
 	return n;
 }
