@@ -31,8 +31,13 @@ struct poll {
 	bool past_deadline;
 	double left;               /* seconds until its deadline; < 0 = past, or none */
 	double unwanted;           /* seconds since it should have ended; < 0 = it may run */
-	const char *resource, *got, *asked; /* names, comma list */
-	bool got_none, got_other;  /* of what was asked */
+	const char *resource;
+	struct poll_machine {
+		const char *name;      /* of its GPUs, or of all that it has or may have */
+		int gpus;              /* 0 = not told */
+		int64_t memory;        /* bytes of each; 0 = not told */
+	} asked, got;
+	bool got_none, got_other;  /* of what was asked: no such thing at all; another, or less of it */
 };
 
 enum { POLL_CLAIM_SECONDS = 200 };

@@ -8,7 +8,8 @@ select p.provider, p.notice, p.source, p.as_of::text as as_of, p.sharing_allowed
       'concurrent', l.concurrent, 'idleSeconds', l.idle_seconds, 'minSessionSeconds', l.min_session_seconds, 'source', l.source,
       'asOf', l.as_of) order by l.resource = 'gpu' desc, l.resource)
     from provider_limit l where l.provider = p.provider), '[]') as limits,
-  coalesce((select json_agg(json_build_object('name', a.name, 'resource', a.resource, 'shape', a.shape, 'usable', a.usable, 'note', a.note)
+  coalesce((select json_agg(json_build_object('name', a.name, 'resource', a.resource, 'shape', a.shape, 'usable', a.usable,
+      'gpus', a.gpus, 'gpuMemoryBytes', a.gpu_memory, 'note', a.note)
       order by a.usable desc, a.shape = '' desc, a.name = lower(a.name) desc, a.note like 'For %', a.name)
     from provider_accelerator a where a.provider = p.provider), '[]') as accelerators
 from provider_policy p where $1::text is null or p.provider = $1 order by p.provider;

@@ -65,14 +65,15 @@ static enum err good(struct check *c, const char *name)
 	enum err err;
 
 	if (of_another(c, name)) {
-		const char *reason = arena_printf(&c->r->arena, "These credentials are of %s, but its notebooks are of %s.", name, c->identity);
+		const char *reason = arena_printf(&c->r->arena, "These credentials are of %s, but its notebooks are of %s: give it a key of that user, or delete the account first.",
+						  name, c->identity);
 
 		return refuse(c, "credentials", reason ? reason : "These credentials are of another user.");
 	}
 	err = db_run(c->r->db, STMT_CHECK_OK, ARGS(arg_i64(c->id), arg_i64(c->sealed_version), arg_cstr(name)), &rows,
 		     &c->e);
 	if (err == ERR_CONFLICT && !strcmp(db_constraint(c->r->db), "account_identity")) {
-		const char *reason = arena_printf(&c->r->arena, "The user %s is an account here already.", name);
+		const char *reason = arena_printf(&c->r->arena, "The user %s is an account here already: one account is for one person. Give it credentials of your own.", name);
 
 		return refuse(c, "credentials", reason ? reason : "This user is an account here already.");
 	}

@@ -268,7 +268,7 @@ static enum err got_none(struct look *l)
 	bool tpu = l->w.resource && !strcmp(l->w.resource, "tpu");
 	char *reason = arena_printf(&l->r->arena,
 				    "%s gave it no %s, only %s. Accounts without a verified phone number get none; verify it there, then start it again.",
-				    provider_title(l), tpu ? "TPU" : "GPU", l->w.got);
+				    provider_title(l), tpu ? "TPU" : "GPU", l->w.got.name);
 	enum err err = end_session(l, "no_gpu", reason ? reason : "It got no GPU.", STR_NULL, true);
 
 	CRASH_POINT("poll.no_gpu");
@@ -277,15 +277,34 @@ static enum err got_none(struct look *l)
 	return err ? err : next(l, ENDING_MS, 0, "asked");
 }
 
+/* "2 × T4 of 14 GiB". */
+static const char *machine(struct look *l, const struct poll_machine *m, bool memory)
+{
+	struct arena *a = &l->r->arena;
+	const char *count = m->gpus ? arena_printf(a, "%d × ", m->gpus) : "";
+	const char *of = memory && m->memory ? arena_printf(a, " of %.0f GiB", (double)(m->memory >> 20) / 1024) : "";
+	const char *all = count && of ? arena_printf(a, "%s%s%s", count, m->name ? m->name : "?", of) : NULL;
+
+	return all ? all : "?";
+}
+
+static enum err show_other(struct look *l)
+{
+	bool memory = l->w.got.memory && l->w.got.memory < l->w.asked.memory;
+
+	return show(l, "got_other",
+		    arena_printf(&l->r->arena, "%s was asked for %s and gave it %s; it goes on with that.", provider_title(l),
+				 machine(l, &l->w.asked, memory), machine(l, &l->w.got, memory)),
+		    WORKER_HEALTHY, WORKER_UNHEALTHY);
+}
+
 static enum err show_course(struct look *l, const struct run_status *status)
 {
 	const char *title = provider_title(l);
 	struct arena *a = &l->r->arena;
 
 	if (l->w.registered) /* whatever its provider still says of a queue */
-		return !l->w.got_other ? OK
-				       : show(l, "got_other", arena_printf(a, "%s was asked for %s and gave it %s; it goes on with that.", title, l->w.asked, l->w.got),
-					      WORKER_HEALTHY, WORKER_UNHEALTHY);
+		return l->w.got_other ? show_other(l) : OK;
 	if (status->phase == RUN_QUEUED)
 		return show(l, "queued", arena_printf(a, "%s has queued it.", title), WORKER_STARTING, WORKER_STARTING);
 	return show(l, "unregistered", arena_printf(a, "It runs at %s; its agent has not registered yet.", title), WORKER_STARTING, WORKER_STARTING);

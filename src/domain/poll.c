@@ -13,6 +13,15 @@ static double since(const struct rows *r, const char *col)
 	return row_null(r, 0, col) ? -1 : row_double(r, 0, col);
 }
 
+/* Another model, or fewer or smaller ones.  What was not told is as it should be. */
+static bool is_other(const struct rows *r, const struct poll *p)
+{
+	if (!row_str(r, 0, "got").len)
+		return false;
+	return (!row_null(r, 0, "got_asked") && !row_bool(r, 0, "got_asked")) || (p->got.gpus && p->got.gpus < p->asked.gpus) ||
+	       (p->got.memory && p->got.memory < p->asked.memory);
+}
+
 enum err poll_claim(struct db *db, struct arena *a, const struct buf *providers, double grace, struct poll *ret, bool *any, struct error *e)
 {
 	cleanup_rows struct rows r = {0};
@@ -42,11 +51,11 @@ enum err poll_claim(struct db *db, struct arena *a, const struct buf *providers,
 		.left = since(&r, "left"),
 		.unwanted = since(&r, "unwanted"),
 		.resource = kept(a, &r, "resource"),
-		.got = kept(a, &r, "got"),
-		.asked = kept(a, &r, "gets"),
+		.asked = {kept(a, &r, "gets"), (int)row_i64(&r, 0, "asked_gpus"), row_i64(&r, 0, "asked_memory")},
+		.got = {kept(a, &r, "got"), (int)row_i64(&r, 0, "got_gpus"), row_i64(&r, 0, "got_memory")},
 		.got_none = row_bool(&r, 0, "got_none"),
-		.got_other = !row_null(&r, 0, "got_asked") && !row_bool(&r, 0, "got_asked") && row_str(&r, 0, "got").len,
 	};
+	ret->got_other = is_other(&r, ret);
 	return ret->provider ? OK : error_set(e, ERR_INTERNAL, "out of memory");
 }
 

@@ -170,6 +170,12 @@ START_TEST(test_run_without_the_gpu_that_was_asked_is_ended)
 }
 END_TEST
 
+static bool looked_twice(void *before)
+{
+	remote_hurry();
+	return fake->calls[FAKE_POLL] >= *(int *)before + 2;
+}
+
 START_TEST(test_run_with_another_gpu_goes_on_and_says_so)
 {
 	int64_t a = remote_account(1, "ada", "good"), id = remote_worker(a, "NvidiaTeslaA100"), same = remote_worker(a, "T4");
@@ -187,13 +193,40 @@ START_TEST(test_run_with_another_gpu_goes_on_and_says_so)
 }
 END_TEST
 
-/* ---- its end, asked and unasked -------------------------------------------- */
-
-static bool looked_twice(void *before)
+/* _i: fewer GPUs, smaller ones, just as many and more. */
+START_TEST(test_run_with_less_of_its_gpu_says_so)
 {
-	remote_hurry();
-	return fake->calls[FAKE_POLL] >= *(int *)before + 2;
+	static const struct {
+		const char *gpus;
+		long long memory;
+		const char *says;
+	} cases[] = {
+		{"[{\"name\": \"Tesla T4\"}]", 15LL << 30, "%2 × T4%1 × Tesla T4;%"},
+		{"[{\"name\": \"Tesla T4\"}, {}]", 7LL << 30, "%2 × T4 of 14 GiB%2 × Tesla T4 of 7 GiB;%"},
+		{"[{\"name\": \"Tesla T4\"}, {}, {}]", 15LL << 30, NULL},
+	};
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "T4");
+	pid_t p = remote_provisioner("");
+	char sql[256];
+	int polls;
+
+	remote_wait_started(id);
+	snprintf(sql, sizeof(sql), "update session set capabilities = '{\"gpus\": %s}', gpu_memory = %lld", cases[_i].gpus, cases[_i].memory);
+	remote_sql(sql);
+	remote_register(id, "{gpu,T4}");
+	if (cases[_i].says) {
+		remote_wait_code(id, "healthy", "got_other");
+		ck_assert_int_eq(remote_count("select count(*) from worker where reason like '%s'", cases[_i].says), 1);
+	} else {
+		polls = fake->calls[FAKE_POLL];
+		ck_assert(wait_for(looked_twice, &polls, REMOTE_SOON));
+		ck_assert_int_eq(remote_count("select count(*) from worker where reason is null"), 1);
+	}
+	remote_end(p, SIGTERM);
 }
+END_TEST
+
+/* ---- its end, asked and unasked -------------------------------------------- */
 
 START_TEST(test_deaf_run_is_told_then_asked_then_made_to_end)
 {
@@ -545,6 +578,7 @@ int main(void)
 	tcase_add_test(t, test_three_runs_that_never_register_fail_the_worker);
 	tcase_add_test(t, test_run_without_the_gpu_that_was_asked_is_ended);
 	tcase_add_test(t, test_run_with_another_gpu_goes_on_and_says_so);
+	tcase_add_loop_test(t, test_run_with_less_of_its_gpu_says_so, 0, 3);
 	tcase_add_test(t, test_deaf_run_is_told_then_asked_then_made_to_end);
 	tcase_add_test(t, test_run_that_saves_what_it_made_is_left_more_time);
 	tcase_add_test(t, test_session_that_said_goodbye_is_watched_until_its_run_is_over);

@@ -132,6 +132,9 @@ NO_WAY_OUT = {"GPUPOOL_REACH_SECONDS": "3"}
 FATES = {  # name: switches of the account, then what is asked for
     "no gpu": ({"grant": "none"}, {"accelerator": "gpu"}),
     "another model": ({"grant": "NvidiaL4X1"}, {"accelerator": "T4"}),
+    "half of it": ({"grant": "one T4"}, {"accelerator": "gpu"}),
+    "a smaller one": ({"grant": "half T4"}, {"accelerator": "T4"}),
+    "a shape of its own": ({}, {"accelerator": "NvidiaRtxPro6000"}),
     "no internet": ({"internet": False, "environment": NO_WAY_OUT}, {}),
     "no phone": ({"phone": "silent", "environment": NO_WAY_OUT}, {}),
     "phone refused": ({"phone": "refused"}, {"accelerator": "gpu"}),
@@ -187,6 +190,29 @@ def test_another_model(fate):
     p.healthy(p.id)
     n = until(lambda: (n := p.notebook(p.id))["reason"] and n)
     assert "L4" in n["reason"]["message"] and n["state"] == "healthy", n
+
+
+def shown(p):
+    p.healthy(p.id)
+    return until(lambda: (n := p.notebook(p.id))["reason"] and n)["reason"]
+
+
+def test_half_of_it(fate):
+    reason = shown(fate)
+    assert reason["code"] == "got_other" and "2 × gpu" in reason["message"] and "1 × Tesla T4" in reason["message"], reason
+
+
+def test_a_smaller_one(fate):
+    reason = shown(fate)
+    assert reason["code"] == "got_other" and "14 GiB" in reason["message"] and "Tesla T4 of 8" in reason["message"], reason
+
+
+def test_a_shape_of_its_own(fate):
+    """What was asked for is what came: there is nothing to say of it."""
+    n = fate.healthy(fate.id)
+    calls = len(fate.calls())
+    until(lambda: len(fate.calls()) > calls + 1)
+    assert not fate.notebook(fate.id)["reason"], n
 
 
 def test_no_internet(fate):

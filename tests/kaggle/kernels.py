@@ -36,6 +36,8 @@ SHAPES = {
     "NvidiaRtxPro6000": ("gpu", [("NVIDIA RTX PRO 6000 Blackwell Server Edition", 97887)]),
     "TpuV5E8": ("tpu", []), "TpuV6E8": ("tpu", []),
 }
+# What an account may be given that nobody can ask for: half a machine, and an older one.
+GRANTS = {"one T4": ("gpu", [T4]), "half T4": ("gpu", [("Tesla T4", 7680)] * 2)}
 RETIRED = {"NvidiaTeslaP100": "NvidiaTeslaT4", "Gpu": "NvidiaTeslaT4", "TpuV38": "TpuV5E8", "Tpu1VmV38": "TpuV5E8",
            "TpuV232": "TpuV5E8", "TpuV2256": "TpuV5E8"}
 SOURCES = {"datasetDataSources": ("datasets", "invalidDatasetSources"), "kernelDataSources": ("kernels", "invalidKernelSources"),
@@ -95,7 +97,7 @@ class Account:
         self.username, self.key, self.tokens = username, key, list(tokens)
         self.user_id = 1000 + secrets.randbelow(1 << 20)
         self.phone = "verified"             # "silent": runs start without GPU and internet; "refused": no push with them
-        self.grant = None                   # a machineShape given whatever is asked; "none": no accelerator
+        self.grant = None                   # a machineShape, or one of GRANTS, given whatever is asked; "none": no accelerator
         self.internet = True                # False: runs cannot reach anything though they asked for internet
         self.queue_seconds = 0.1            # from push to RUNNING
         self.stuck = False                  # nothing leaves the queue
@@ -168,7 +170,7 @@ class Run:
         shape = account.grant or self.shape
         if account.phone != "verified":
             shape = "none"
-        resource, gpus = SHAPES.get(shape, ("cpu", []))
+        resource, gpus = {**SHAPES, **GRANTS}.get(shape, ("cpu", []))
         if resource == "tpu":
             env["TPU_ACCELERATOR_TYPE"] = "v5e-8"
         elif resource == "gpu":
