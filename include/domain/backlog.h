@@ -21,8 +21,8 @@ struct backlog {
 
 /* Those of the principal; an administrator's are all. */
 enum err backlog_count(struct db *db, const struct principal *p, struct backlog *ret, struct error *e) must_check;
-/* Appends {waitingReason, count} to list, the largest count first. */
-enum err backlog_reasons(struct db *db, struct arena *a, const struct principal *p, const struct backlog *b, struct json *list,
-			 struct error *e) must_check;
+/* Appends {waitingReason, count} to list, the largest count first.  hold_s as in struct place_weights. */
+enum err backlog_reasons(struct db *db, struct arena *a, const struct principal *p, const struct backlog *b, double hold_s,
+			 struct json *list, struct error *e) must_check;
 
 #endif

@@ -10,3 +10,7 @@ alter table job_ready add ready_since timestamptz not null default now();
 
 grant insert (idle_default), update (idle_default) on worker to gpupool_web;
 grant insert (idle_default), update (idle_default) on worker to gpupool_provisioner;
+
+-- The order of all that waits, so that a job can be told who is before it.
+grant select on owner_usage, usage_delta to gpupool_web;
+grant execute on function usage_left(float8, timestamptz) to gpupool_web;

@@ -232,7 +232,8 @@ select id, lane from d;
 -- waiting job shows.  The claim decides.
 select w.id, w.state, w.desired, w.accelerator, a.owner_id as account_owner,
   case when p.sharing_allowed then a.sharing else 'none' end as sharing, array_to_string(a.shared_with, ',') as shared_with,
-  s.state as session_state, array_to_string(s.got, ',') as got, s.slots, x.free, date_part('epoch', s.deadline - now()) as left_seconds
+  s.id as session_id, s.state as session_state, array_to_string(s.got, ',') as got, s.slots, x.free,
+  date_part('epoch', s.deadline - now()) as left_seconds, w.reason_code, w.reason
 from worker w
 join account a on a.id = w.account_id
 join provider_policy p on p.provider = w.provider
@@ -243,3 +244,21 @@ left join lateral (select s.slots
 where w.state <> 'deleted' and (w.desired = 'running' or s.id is not null)
 order by w.id
 limit 1000;
+
+-- name: pool_scaling idempotent
+-- What scaling policies that are switched on could still start, a row a person and kind of machine: paused, and
+-- whether all accounts of theirs that have such machines are out of hours, for how long.
+select s.owner_id, r.resource, s.paused, coalesce(h.dry, false) as dry, h.resets_in
+from scaling_policy s
+cross join (values ('gpu'), ('cpu'), ('tpu')) r(resource)
+left join lateral (
+  select bool_and(coalesce(q.remaining_seconds < l.min_session_seconds, false)) as dry,
+    date_part('epoch', min(q.resets_at) - now()) as resets_in
+  from account a
+  left join provider_limit l on l.provider = a.provider and l.resource = r.resource
+  left join lateral (select f.remaining_seconds, f.resets_at from quota_figures(a.id, l.resource) f offset 0) q on true
+  where a.owner_id = s.owner_id and a.deleted_at is null and (s.accounts = '{}' or a.id = any(s.accounts))
+    and (l.resource is not null or not exists (select from provider_limit x where x.provider = a.provider))) h on not s.paused
+where s.enabled
+order by s.owner_id
+limit 3000;

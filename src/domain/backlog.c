@@ -64,8 +64,8 @@ static void list_by_count(int64_t counts[WAIT_COUNT], struct json *list)
 	}
 }
 
-enum err backlog_reasons(struct db *db, struct arena *a, const struct principal *p, const struct backlog *b, struct json *list,
-			 struct error *e)
+enum err backlog_reasons(struct db *db, struct arena *a, const struct principal *p, const struct backlog *b, double hold_s,
+			 struct json *list, struct error *e)
 {
 	cleanup_rows struct rows lanes = {0};
 	cleanup_pool struct pool pool = {0};
@@ -77,6 +77,8 @@ enum err backlog_reasons(struct db *db, struct arena *a, const struct principal 
 			     ARGS(arg_i64(p->user_id), arg_bool(principal_sees_all(p)), arg_i64(LANES_LOOKED_AT)), &lanes, e);
 		if (!err)
 			err = pool_look(db, a, &pool, e);
+		if (!err)
+			err = pool_order(db, a, &pool, hold_s, e);
 	}
 	if (err)
 		return err;

@@ -281,7 +281,12 @@ enum err job_batch(struct ctx *ctx, struct request *req, struct response *res, s
 /* The look at the pool happens only when a row needs it. */
 static enum err look(struct ctx *ctx, struct request *req, const struct rows *rows, struct pool *pool, struct error *e)
 {
-	return model_jobs_wait(rows) ? pool_look(ctx->db, req->arena, pool, e) : OK;
+	enum err err = OK;
+
+	if (!model_jobs_wait(rows))
+		return OK;
+	err = pool_look(ctx->db, req->arena, pool, e);
+	return err ? err : pool_order(ctx->db, req->arena, pool, (double)ctx->config->place_hold_seconds, e);
 }
 
 /* Ids are decimal strings; what is too large for one is nobody's. */

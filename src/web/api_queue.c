@@ -15,7 +15,7 @@ enum err queue_get(struct ctx *ctx, struct request *req, struct response *res, s
 	enum err err = backlog_count(ctx->db, &req->principal, &b, e);
 
 	if (!err && json_bool(req->params, "reasons", true))
-		err = backlog_reasons(ctx->db, req->arena, &req->principal, &b, reasons, e);
+		err = backlog_reasons(ctx->db, req->arena, &req->principal, &b, (double)ctx->config->place_hold_seconds, reasons, e);
 	if (err)
 		return err;
 	j = json_object();

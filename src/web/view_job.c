@@ -84,7 +84,7 @@ static void put_progress(struct json *job)
 
 void view_job(const struct view *v, struct json *job, const struct json *workers)
 {
-	static const char *const keys[] = {"waitingReason", "progress", "error", "result", "workerId", "name"};
+	static const char *const keys[] = {"waitingReason", "waitingDetail", "progress", "error", "result", "workerId", "name"};
 	static const char *const of_error[] = {"type", "message", "traceback"};
 	const char *id = json_cstr(job, "id");
 	struct str name = json_str(job, "name");

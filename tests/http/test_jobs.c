@@ -172,6 +172,94 @@ START_TEST(test_what_would_make_it_fit)
 }
 END_TEST
 
+/* ---- why it waits ---- */
+
+static bool waits(const struct principal *p, int64_t id, const char *reason, const char *words)
+{
+	const char *detail;
+
+	ck_assert_int_eq(callf(&c, p, NULL, "GET " JOBS "/%lld", (long long)id), 200);
+	detail = json_cstr(c.json, "waitingDetail");
+	return !strcmp(call_str(&c, "waitingReason"), reason) && (words ? detail && strstr(detail, words) : !detail);
+}
+
+#define WAIT_OF(p, id, reason, words) ck_assert_msg(waits(p, id, reason, words), "%s", c.text.ptr)
+
+/* Whoever submits hears what is missing. */
+START_TEST(test_why_there_is_no_worker)
+{
+	int64_t id = submit(&ann, ",'accelerator':'T4'"), worker, account;
+
+	WAIT_OF(&ann, id, "no_worker", "No worker with T4 that it may use runs.");
+	account = world_account(w, ann.user_id, "kaggle", "none", 0);
+	world_sql(w, "insert into scaling_policy(owner_id, enabled) values (%lld, true)", (long long)ann.user_id);
+	WAIT_OF(&ann, id, "no_worker", "Scaling starts one");
+	world_sql(w, "insert into quota(account_id, resource, resets_at, limit_seconds, margin_seconds, used_seconds) "
+		     "values (%lld, 'gpu', now() + interval '5 hours 10 seconds', 108000, 900, 107000)", (long long)account);
+	WAIT_OF(&ann, id, "quota", "No account of its owner's pool has enough gpu hours left for a session. The next reset is in 5 h.");
+	ck_assert(waits(&ann, submit(&ann, ",'accelerator':'cpu'"), "no_worker", "Scaling starts one")); /* which are not limited */
+	world_sql(w, "update scaling_policy set paused = true");
+	WAIT_OF(&ann, id, "paused", "Scaling is paused");
+	worker = world_worker(w, account, "waiting", NULL, 0);
+	world_sql(w, "update worker set accelerator = 'T4', reason_code = 'quota', reason = 'The GPU hours are used up until Friday.' where id = %lld", (long long)worker);
+	WAIT_OF(&ann, id, "quota", "used up until Friday");
+	world_sql(w, "update worker set reason_code = 'capacity', reason = 'Kaggle has no room.' where id = %lld", (long long)worker);
+	WAIT_OF(&ann, id, "cold_start", "Kaggle has no room.");
+	world_sql(w, "update worker set state = 'needs_human', reason_code = 'account', reason = 'Its account needs its owner.' where id = %lld", (long long)worker);
+	WAIT_OF(&ann, id, "needs_human", "Its account needs its owner.");
+	ck_assert(waits(&bob, submit(&bob, ",'accelerator':'T4'"), "no_worker", "turn scaling on"));
+}
+END_TEST
+
+static void fill(int64_t worker)
+{
+	world_sql(w, "insert into job_lease(id, lease, session_id, worker_id, lane, owner_id, gpus, attempt, run, max_attempts, seconds, until) "
+		     "select next_job_id(), gen_random_uuid(), session_id, id, 1, owner_id, 1, 1, 1, 3, 600, now() + interval '10 minutes' from worker where id = %lld",
+		  (long long)worker);
+}
+
+/* All workers are busy, and who has used less is before it. */
+START_TEST(test_others_come_first)
+{
+	int64_t worker = own_worker(), hers, his;
+
+	world_sql(w, "update account set sharing = 'all'");
+	hers = submit(&ann, "");
+	fill(worker);
+	WAIT_OF(&ann, hers, "no_worker", "All workers that could take it are busy.");
+	his = submit(&bob, "");
+	submit(&bob, "");
+	WAIT_OF(&ann, hers, "fairness", "2 jobs of owners who have used less lately come before it");
+	WAIT_OF(&bob, his, "no_worker", "All workers that could take it are busy.");
+	ck_assert_int_eq(call(&c, &ann, "GET /api/gpu/queue", NULL), 200);
+	ck_assert_str_eq(call_str(&c, "reasons.0.waitingReason"), "fairness");
+	world_sql(w, "delete from job_lease; delete from usage_delta; insert into owner_usage(owner_id, seconds) values (%lld, 9000)", (long long)bob.user_id);
+	fill(worker);
+	WAIT_OF(&ann, hers, "no_worker", "All workers that could take it are busy.");
+	WAIT_OF(&bob, his, "fairness", "1 job of owners");
+	/* Another's that is not shared is in nobody's way. */
+	world_sql(w, "update account set sharing = 'none'");
+	WAIT_OF(&bob, his, "not_shared", "not shared with its owner");
+}
+END_TEST
+
+/* A free slot that is kept for a job of two GPUs. */
+START_TEST(test_slots_are_kept)
+{
+	int64_t worker = world_worker(w, world_account(w, ann.user_id, "local", "none", 0), "healthy", "{gpu,T4}", 2), wide, one;
+
+	fill(worker);
+	wide = submit(&ann, ",'gpus':2");
+	one = submit(&ann, "");
+	WAIT_OF(&ann, one, "preparing", NULL);
+	world_sql(w, "update job_ready set ready_since = now() - interval '6 minutes' where id = %lld", (long long)wide);
+	WAIT_OF(&ann, one, "fairness", "kept for a job that needs 2 at once");
+	WAIT_OF(&ann, wide, "no_worker", "All workers that could take it are busy.");
+	c.config.place_hold_seconds = 0;
+	WAIT_OF(&ann, one, "preparing", NULL);
+}
+END_TEST
+
 static const struct {
 	const char *body;
 	int status;
@@ -501,6 +589,9 @@ int main(void)
 	tcase_add_test(t, test_too_long_for_any_session);
 	tcase_add_test(t, test_estimates_are_learnt);
 	tcase_add_test(t, test_what_would_make_it_fit);
+	tcase_add_test(t, test_why_there_is_no_worker);
+	tcase_add_test(t, test_others_come_first);
+	tcase_add_test(t, test_slots_are_kept);
 	tcase_add_loop_test(t, test_body_is_refused_by_name, 0, ARRAY_LEN(bodies));
 	tcase_add_test(t, test_spellings_of_a_time);
 	tcase_add_test(t, test_too_large);
