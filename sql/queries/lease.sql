@@ -12,7 +12,8 @@
 -- $1 [{i, hash, token, instance, agent, protocol, capabilities, got, memory, slots}]; one row each
 -- that has a session.  verdict: ok, taken (another instance), gone (over).
 -- An agent that registers anew knows nothing of its leases: they may be reaped at once.
--- Its time runs from when its provider last said that it waits, where that is known: so the ledger counts.
+-- Its time runs from when its provider last said that it waits, else from its start: so the ledger counts, and the
+-- provider, which ends it by its own clock, counts from later.
 with q as (
   select * from jsonb_to_recordset($1::jsonb) t(i int, hash text, token text, instance text, agent text, protocol smallint,
     capabilities jsonb, got text[], memory bigint, slots smallint)),
@@ -32,7 +33,7 @@ up as (
   update session s set (state, token_hash, instance, agent, protocol, capabilities, got, gpu_memory, slots, registered_at, deadline) = (
     select case s.state when 'starting' then 'running' else s.state end, decode(g.token, 'hex'), g.instance, g.agent, g.protocol,
       g.capabilities, g.got, g.memory, g.slots, coalesce(s.registered_at, now()),
-      coalesce(s.deadline, coalesce(s.queued_at, now()) + s.limit_seconds * interval '1 second')
+      coalesce(s.deadline, coalesce(greatest(s.queued_at, s.launched_at), now()) + s.limit_seconds * interval '1 second')
     from good g where g.id = s.id)
   where s.id = any (array(select id from good))
   returning s.id, s.deadline),

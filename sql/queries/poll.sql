@@ -113,5 +113,5 @@ files as (
 select id from s;
 
 -- name: session_queued
--- Its provider says that it waits for a machine: its hours begin later.
-update session set queued_at = now() where id = $1::bigint and state <> 'ended';
+-- Its provider said, asked $2 seconds ago, that it waits for a machine: its hours begin later.
+update session set queued_at = now() - make_interval(secs => $2::float8) where id = $1::bigint and state <> 'ended';

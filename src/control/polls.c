@@ -37,6 +37,7 @@ struct look {
 	const struct provider *p;
 	struct poll w;
 	struct run run;
+	int64_t asked_ms;          /* clock_ms() when its provider was */
 	struct error e;
 };
 
@@ -317,7 +318,8 @@ static enum err runs(struct look *l, const struct run_status *status)
 	enum err err = OK;
 
 	if (status->phase == RUN_QUEUED && !l->w.registered) /* its hours have not begun */
-		err = db_run(l->r->db, STMT_SESSION_QUEUED, ARGS(arg_i64(l->w.session)), NULL, &l->e);
+		err = db_run(l->r->db, STMT_SESSION_QUEUED, ARGS(arg_i64(l->w.session), arg_double((double)(clock_ms() - l->asked_ms) / 1000)),
+			     NULL, &l->e);
 	if (err)
 		return err;
 	if (l->w.unwanted >= 0)
@@ -339,6 +341,7 @@ static enum err look(struct look *l)
 
 	if (l->w.over && l->w.ended)
 		return finish(l, &status);
+	l->asked_ms = clock_ms();
 	err = call_poll(l->r, l->p, &l->run, &status, &l->e);
 	if (err == ERR_NOT_FOUND)
 		status = (struct run_status){.phase = RUN_ENDED, .code = "gone", .reason = "Its run is not there any more: it was deleted at its provider."};
