@@ -14,6 +14,7 @@
 struct account_new {
 	struct str provider, label;      /* label STR_NULL = "" */
 	const struct json *credentials;  /* as sent: see domain/credentials.h; NULL where the provider needs none */
+	bool paid;                       /* its owner says that it has compute units */
 };
 
 /* In a transaction of the caller's, as all that writes here.  ERR_INVALID: no such provider, or
@@ -30,6 +31,7 @@ struct account_change {
 	struct str sharing;             /* none, all, named; STR_NULL = stays */
 	const struct json *shared_with; /* array of user ids; NULL = stays */
 	const struct json *credentials; /* in place of the old ones; NULL = stay */
+	bool set_paid, paid;            /* what its owner says of compute units; dated now */
 };
 
 /* ERR_CONFLICT with reason "sharing_not_allowed": the provider's terms, quoted in the message. */
@@ -43,8 +45,9 @@ enum err account_delete(struct db *db, const struct principal *p, int64_t id, bo
 enum err account_check(struct db *db, const struct principal *p, int64_t id, struct error *e) must_check;
 
 /* {id, provider, label, ownerId, owner, identity, status, reason, reasonCode, checkedAt, sharing, sharedWith, sharingAllowed,
- * hasCredentials, quotaUrl, createdAt, updatedAt}; the caller's.  status is "unchecked" until the
- * credentials that it has now were, "deleting" while its last notebooks go. */
+ * hasCredentials, start, email, consent: {state: none|asked|given, scopes, givenAt, error}|null, computeUnitsAttestedAt, quotaUrl,
+ * createdAt, updatedAt}; the caller's.  status is "unchecked" until the credentials that it has now were, "deleting" while
+ * its last notebooks go. */
 enum err account_get(struct db *db, const struct principal *p, int64_t id, struct json **ret, struct error *e) must_check;
 /* In order of id, above after; appends to list. */
 enum err account_list(struct db *db, const struct principal *p, int64_t after, int64_t limit, struct json *list,

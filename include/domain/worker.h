@@ -18,17 +18,18 @@
 enum { WORKER_SECONDS_MIN = 60, WORKER_SECONDS_MAX = 31536000 };
 
 /*
- * Whether a worker at this provider could reach us: ERR_CONFLICT with the
+ * Whether a worker that this driver starts could reach us: ERR_CONFLICT with the
  * reason "public_url" while the public URL is not https with a public host.
  * The local provider runs beside us and always can.  `manual` may also be
  * loopback: that provider has no address of its own, the person pastes the
  * line on this very machine.  A provider whose own base address is loopback is
  * a stand-in on this machine and can reach whatever we can.
  */
-enum err worker_reachable(const char *provider, const struct config *config, struct error *e) must_check;
+enum err worker_reachable(const char *driver, const struct config *config, struct error *e) must_check;
 
 struct worker_new {
 	const char *provider;
+	const char *way; /* its start, where the provider has several; NULL = the usual one */
 	const char *accelerator;
 	const char *title; /* NULL = made up */
 	const char *email; /* NULL = none */

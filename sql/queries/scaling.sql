@@ -67,7 +67,7 @@ select 'policies', x.owner, row_to_json(x) from (
     coalesce((extract(epoch from down_since) * 1000)::bigint, 0) as "downSince" from pol) x
 union all
 select 'accounts', x.id, row_to_json(x) from (
-  select a.id, a.owner_id as owner, a.provider, a.provider <> 'manual' as startable, a.sharing, a.shared_with as "sharedWith",
+  select a.id, a.owner_id as owner, a.provider, a.provider not in ('manual', 'colab') as startable, a.sharing, a.shared_with as "sharedWith",
     case when a.status in ('needs_human', 'disabled') and a.checked is not false then 'account' when a.open_until is not null then 'circuit' else '' end as blocked,
     case when a.status in ('needs_human', 'disabled') and a.checked is not false then coalesce(a.reason, 'The account needs its owner.')
       when a.open_until is not null then coalesce(a.circuit, 'Its provider does not answer just now.') else '' end as "blockedWhy",

@@ -7,7 +7,9 @@
 -- name: worker_page idempotent
 -- Workers above id $4, $5 at most; $6 provider or null, $7 state or null.  One worker is the page
 -- of one above its id - 1.  The hours of an account are looked up once (offset 0 lets the plan remember them).
-select w.id, w.provider, w.accelerator, w.title, w.state, w.desired, w.reason_code, w.reason, case when m.own then w.url end as url,
+select w.id, w.provider, case when w.start <> '' then w.start
+    when exists (select from provider_driver d where d.name = w.driver and d.start <> '') then 'assisted' end as start,
+  w.driver, w.accelerator, w.title, w.state, w.desired, w.reason_code, w.reason, case when m.own then w.url end as url,
   s.registered_at, s.capabilities #>> '{gpus,0,name}' as gpu_name,
   case jsonb_typeof(s.capabilities -> 'gpus') when 'array' then jsonb_array_length(s.capabilities -> 'gpus') else 0 end as gpu_count,
   s.capabilities #>> '{gpus,0,memoryBytes}' as gpu_memory, s.capabilities #>> '{gpus,0,driver}' as gpu_driver,
@@ -58,22 +60,27 @@ order by id limit 1 for share;
 -- The implied account.  The installation's own belongs to its first administrator and is for all.
 insert into account(owner_id, provider, label, sharing)
 select case when $1 = 'local' then coalesce((select min(id) from users where role = 'admin' and active), $2::int) else $2 end,
-  $1::text, case when $1 = 'local' then 'This machine' else 'Own machines' end, case when $1 = 'local' then 'all' else 'none' end
+  $1::text, case $1 when 'local' then 'This machine' when 'manual' then 'Own machines' else '' end, case when $1 = 'local' then 'all' else 'none' end
 returning id;
+
+-- name: worker_account_way idempotent
+-- What kind of credentials an account has.
+select start, key_id is not null as sealed, paid_at is not null as paid from account where id = $1::int;
 
 -- name: worker_create
 -- $1 owner, $2 account, $3 provider, $4 title or null, $5 accelerator, $6 e-mail, $7 desired,
 -- $8 seconds a session, $9 idle seconds, which $12 says that a person chose (null = never); else $13, where the
--- provider limits hours or sessions; $10 its name at the provider or null, $11 inputs; with the operation that starts it.  One whose account waits for its owner waits for that from the beginning.
+-- provider limits hours or sessions; $10 its name at the provider or null, $11 inputs; $14 the way it starts; with the operation that starts it.  Unless a person does
+-- that (assisted), one whose account waits for its owner waits for that from the beginning.
 with a as (
-  select $7 = 'running' and status = 'needs_human' and checked_version = sealed_version as waits, reason,
+  select $7 = 'running' and status = 'needs_human' and checked_version = sealed_version and $14 <> 'assisted' as waits, reason,
     not $12::boolean and $13::int is not null and exists (select from provider_limit l where l.provider = $3) as by_default
   from account where id = $2::int),
 w as (
   insert into worker(owner_id, account_id, provider, title, accelerator, email, desired, max_session_seconds, idle_stop_seconds,
-    idle_default, remote_name, inputs, state, reason_code, reason)
+    idle_default, remote_name, inputs, start, state, reason_code, reason)
   select $1, $2, $3, coalesce($4, initcap($3) || ' ' || (select count(*) + 1 from worker where owner_id = $1 and provider = $3)),
-    $5, $6, $7, $8, case when a.by_default then $13 else $9 end, a.by_default, $10, coalesce($11::jsonb, '{}'), case when a.waits then 'needs_human' else 'stopped' end,
+    $5, $6, $7, $8, case when a.by_default then $13 else $9 end, a.by_default, $10, coalesce($11::jsonb, '{}'), $14, case when a.waits then 'needs_human' else 'stopped' end,
     case when a.waits then 'account' end, case when a.waits then 'Its account needs its owner: ' || coalesce(a.reason, 'see the accounts page.') end
   from a
   returning id, owner_id, driver, desired, generation),

@@ -22,6 +22,7 @@ static const struct column show_columns[] = {
 	{"id", "id", SHOW_TEXT},
 	{"title", "title", SHOW_TEXT},
 	{"provider", "provider", SHOW_TEXT},
+	{"start", "start", SHOW_TEXT},
 	{"accelerator", "accelerator", SHOW_TEXT},
 	{"gpu", "gpu", SHOW_JSON},
 	{"state", "state", SHOW_TEXT},
@@ -135,6 +136,7 @@ int cmd_notebooks_add(struct cli *cli)
 	cleanup_json struct json *body = json_object();
 
 	json_put_cstr(body, "provider", cli->args[0]);
+	cli_put_text(cli, body, "start", "start");
 	if (!put_options(cli, body))
 		return EXIT_USAGE;
 	if (!cli_option(cli, "accelerator"))

@@ -5,6 +5,7 @@
 
 static const struct option notebook_add[] = {
 	{"accelerator", "NAME", "cpu, gpu, tpu or one of `gpupool policies` (cpu on own machines, else gpu)", false},
+	{"start", "WAY", "colab: assisted (you open its notebook), api or browser", false},
 	{"title", "TEXT", "what people call it", false},
 	{"account", "ID", "whose hours it uses (your own there)", false},
 	{"kaggle-json", "FILE", "add your account with it; - is standard input", false},

@@ -2,6 +2,7 @@
 #include "domain/account.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "domain/credentials.h"
 #include "domain/rowjson.h"
@@ -14,20 +15,38 @@ static enum err not_there(struct error *e)
 
 /* ---- credentials ------------------------------------------------------------------ */
 
+/* What a person gives a browser instance is for it alone. */
+static enum err store_for_browser(struct db *db, const struct sealed_account *of, const struct credentials *c, bool replace, struct error *e)
+{
+	enum err err = db_run(db, STMT_ACCOUNT_FOR_BROWSER, ARGS(arg_i64(of->id), arg_cstr(c->email), arg_bool(replace)), NULL, e);
+
+	if (!err && c->password.len)
+		return error_field(e, ERR_CONFLICT, "credentials.password", "No browser instance runs that could use it; leave it out and sign in at the browser.");
+	return err ? err : db_run(db, STMT_ACCOUNT_CHECK_SOON, ARGS(arg_i64(of->id)), NULL, e);
+}
+
 /* Seals them for an account that the transaction holds. */
-static enum err store(struct db *db, struct arena *a, const struct sealed_account *of, const struct secret *text, bool replace,
+static enum err store(struct db *db, struct arena *a, const struct sealed_account *of, const struct credentials *c, bool replace,
 		      struct error *e)
 {
 	cleanup_rows struct rows rows = {0};
 	struct sealed sealed;
-	enum err err = sealed_make_credentials(db, a, of, (struct str){text->ptr, text->len}, &sealed, e);
+	enum err err;
 
+	if (!c->text.ptr)
+		return store_for_browser(db, of, c, replace, e);
+	err = sealed_make_credentials(db, a, of, (struct str){c->text.ptr, c->text.len}, &sealed, e);
 	if (!err)
 		err = db_run(db, STMT_ACCOUNT_SEAL,
 			     ARGS(arg_i64(of->id), arg_bytes(sealed.box.ptr, sealed.box.len), arg_i64(sealed.key_id), arg_bool(replace)), &rows, e);
 	if (!err && !rows_count(&rows))
 		return error_set(e, ERR_UNAVAILABLE, "The sealing key changed at this moment; try again.");
 	return err ? err : db_run(db, STMT_ACCOUNT_CHECK_SOON, ARGS(arg_i64(of->id)), NULL, e);
+}
+
+static enum err not_paid_for(struct error *e)
+{
+	return error_field(e, ERR_INVALID, "computeUnits", "is about accounts of Colab only");
 }
 
 /* ---- making one ------------------------------------------------------------------- */
@@ -59,10 +78,11 @@ static enum err find_own(struct db *db, const struct principal *p, const char *p
 }
 
 /* ERR_CONFLICT: there is one, and *id is its id. */
-static enum err add(struct db *db, const struct principal *p, const char *provider, struct arg label, int64_t *id, struct error *e)
+static enum err add(struct db *db, const struct principal *p, const char *provider, struct arg label, bool paid, int64_t *id,
+		    struct error *e)
 {
 	cleanup_rows struct rows rows = {0};
-	enum err err = db_run(db, STMT_ACCOUNT_ADD, ARGS(arg_i64(p->user_id), arg_cstr(provider), label), &rows, e);
+	enum err err = db_run(db, STMT_ACCOUNT_ADD, ARGS(arg_i64(p->user_id), arg_cstr(provider), label, arg_bool(paid)), &rows, e);
 
 	if (err)
 		return err;
@@ -83,7 +103,7 @@ enum err account_create(struct db *db, struct arena *a, const struct principal *
 			int64_t *ret_id, struct error *e)
 {
 	struct sealed_account of = {.owner = p->user_id, .provider = arena_strndup(a, n->provider.ptr, n->provider.len)};
-	cleanup_secret struct secret text = {0};
+	cleanup_credentials struct credentials credentials = {0};
 	bool implicit;
 	enum err err;
 
@@ -92,13 +112,15 @@ enum err account_create(struct db *db, struct arena *a, const struct principal *
 		return error_set(e, ERR_TOO_LARGE, "The request is too large.");
 	err = read_policy(db, of.provider, &implicit, e);
 	if (!err && (!implicit || n->credentials))
-		err = credentials_read(of.provider, n->credentials, &text, e);
+		err = credentials_read(of.provider, n->credentials, &credentials, e);
+	if (!err && n->paid && strcmp(of.provider, "colab") != 0)
+		err = not_paid_for(e);
 	if (!err)
-		err = add(db, p, of.provider, arg_str(a, n->label), ret_id, e);
-	if (err || implicit)
+		err = add(db, p, of.provider, arg_str(a, n->label), n->paid, ret_id, e);
+	if (err || !n->credentials)
 		return err;
 	of.id = *ret_id;
-	return store(db, a, &of, &text, false, e);
+	return store(db, a, &of, &credentials, false, e);
 }
 
 enum err account_put(struct db *db, struct arena *a, const struct principal *p, const char *provider,
@@ -106,7 +128,7 @@ enum err account_put(struct db *db, struct arena *a, const struct principal *p, 
 {
 	struct account_new n = {.provider = str_of(provider), .credentials = credentials};
 	struct sealed_account of = {.owner = p->user_id, .provider = provider};
-	cleanup_secret struct secret text = {0};
+	cleanup_credentials struct credentials read = {0};
 	enum err err = find_own(db, p, provider, ret_id, e);
 
 	if (err)
@@ -114,8 +136,8 @@ enum err account_put(struct db *db, struct arena *a, const struct principal *p, 
 	if (!*ret_id)
 		return account_create(db, a, p, &n, ret_id, e);
 	of.id = *ret_id;
-	err = credentials_read(provider, credentials, &text, e);
-	return err ? err : store(db, a, &of, &text, true, e);
+	err = credentials_read(provider, credentials, &read, e);
+	return err ? err : store(db, a, &of, &read, true, e);
 }
 
 /* ---- changing one ----------------------------------------------------------------- */
@@ -129,7 +151,7 @@ static enum err hold(struct db *db, const struct principal *p, int64_t id, struc
 
 static enum err replace(struct db *db, struct arena *a, const struct principal *p, int64_t id, const struct json *sent, struct error *e)
 {
-	cleanup_secret struct secret text = {0};
+	cleanup_credentials struct credentials read = {0};
 	cleanup_rows struct rows rows = {0};
 	struct sealed_account of;
 	enum err err = hold(db, p, id, &rows, e);
@@ -137,8 +159,8 @@ static enum err replace(struct db *db, struct arena *a, const struct principal *
 	if (err)
 		return err;
 	of = (struct sealed_account){id, row_i64(&rows, 0, "owner_id"), row_cstr(&rows, 0, "provider")};
-	err = credentials_read(of.provider, sent, &text, e);
-	return err ? err : store(db, a, &of, &text, row_bool(&rows, 0, "has_credentials"), e);
+	err = credentials_read(of.provider, sent, &read, e);
+	return err ? err : store(db, a, &of, &read, row_bool(&rows, 0, "has_credentials"), e);
 }
 
 /* The users as an array argument; each must exist. */
@@ -178,6 +200,8 @@ static enum err check_terms(struct db *db, const struct principal *p, int64_t id
 		return err;
 	if (!rows_count(&rows))
 		return not_there(e);
+	if (c->set_paid && !str_eqz(row_str(&rows, 0, "provider"), "colab"))
+		return not_paid_for(e);
 	if (!c->sharing.ptr || str_eqz(c->sharing, "none") || row_bool(&rows, 0, "sharing_allowed"))
 		return OK;
 	err = error_field(e, ERR_CONFLICT, "sharing", "The provider's terms do not allow it (%s, as of %s).",
@@ -201,7 +225,7 @@ enum err account_change(struct db *db, struct arena *a, const struct principal *
 		return err;
 	err = db_run(db, STMT_ACCOUNT_SET,
 		     ARGS(arg_i64(id), arg_i64(p->user_id), arg_bool(principal_sees_all(p)), arg_str(a, c->label),
-			  arg_str(a, c->sharing), c->shared_with ? arg_buf(&users) : arg_null()),
+			  arg_str(a, c->sharing), c->shared_with ? arg_buf(&users) : arg_null(), c->set_paid ? arg_bool(c->paid) : arg_null()),
 		     &rows, e);
 	return err || rows_count(&rows) ? err : not_there(e);
 }
@@ -258,6 +282,21 @@ static void put_status(struct json *j, const struct rows *rows, int i)
 	json_put_str(j, "reasonCode", code);
 }
 
+/* Of an OAuth client's; null where there is none. */
+static void put_consent(struct json *j, const struct rows *rows, int i)
+{
+	bool client = row_bool(rows, i, "client"), given = row_bool(rows, i, "consented");
+	struct json *consent = client ? json_object() : json_null();
+
+	json_put(j, "consent", consent);
+	if (!client)
+		return;
+	json_put_cstr(consent, "state", row_bool(rows, i, "consent_asked") ? "asked" : given ? "given" : "none");
+	json_put_raw(consent, "scopes", given ? row_str(rows, i, "scopes") : STR("[]"));
+	rowjson_time(consent, "givenAt", rows, i, given ? "consent_ms" : "never_ms");
+	json_put_str(consent, "error", row_null(rows, i, "consent_error") ? STR_NULL : row_str(rows, i, "consent_error"));
+}
+
 static struct json *account_json(const struct rows *rows, int i)
 {
 	struct json *j = json_object();
@@ -274,6 +313,10 @@ static struct json *account_json(const struct rows *rows, int i)
 	json_put_raw(j, "sharedWith", row_null(rows, i, "shared_with") ? STR("[]") : row_str(rows, i, "shared_with"));
 	json_put_bool(j, "sharingAllowed", row_bool(rows, i, "sharing_allowed"));
 	json_put_bool(j, "hasCredentials", row_bool(rows, i, "has_credentials"));
+	json_put_str(j, "start", str_of(row_str(rows, i, "start").len ? row_cstr(rows, i, "start") : NULL));
+	json_put_str(j, "email", row_str(rows, i, "email").len ? row_str(rows, i, "email") : STR_NULL);
+	put_consent(j, rows, i);
+	rowjson_time(j, "computeUnitsAttestedAt", rows, i, "paid_ms");
 	put_quota_url(j, row_i64(rows, i, "id"));
 	rowjson_time(j, "createdAt", rows, i, "created_ms");
 	rowjson_time(j, "updatedAt", rows, i, "updated_ms");

@@ -6,8 +6,13 @@
 
 enum { TEXT_MOST = 16 << 10, CANONICAL_MOST = 1024 };
 
-/* Letters and digits, and these. */
-static bool made_of(struct str s, const char *others)
+void credentials_free(struct credentials *c)
+{
+	secret_free(&c->text);
+	secret_free(&c->password);
+}
+
+bool credentials_made_of(struct str s, const char *others)
 {
 	for (size_t i = 0; i < s.len; i++) {
 		char c = s.ptr[i];
@@ -34,7 +39,7 @@ static enum err check_member(const struct json *sent, const struct member *m, st
 	const struct json *value = json_get(sent, m->name);
 	struct str s = json_as_str(value);
 
-	if (json_type_of(value) != JSON_STRING || s.len < m->least || s.len > m->most || !made_of(s, m->others) ||
+	if (json_type_of(value) != JSON_STRING || s.len < m->least || s.len > m->most || !credentials_made_of(s, m->others) ||
 	    (m == &members[TOKEN] && !str_starts(s, "KGAT_")))
 		return error_field(e, ERR_INVALID, m->field, "%s", m->fault);
 	return OK;
@@ -81,14 +86,35 @@ static enum err read_object(const struct json *sent, struct secret *ret, struct 
 	return OK;
 }
 
+static struct str without_mark(struct str text)
+{
+	if (str_starts(text, "\xef\xbb\xbf")) /* a byte order mark */
+		text = (struct str){text.ptr + 3, text.len - 3};
+	return str_trim(text);
+}
+
+enum err credentials_document(const struct json *sent, const char *field, const char *fault, struct json **ret, struct error *e)
+{
+	*ret = NULL;
+	if (json_type_of(sent) == JSON_OBJECT) {
+		*ret = json_ref((struct json *)sent);
+		return OK;
+	}
+	if (json_type_of(sent) == JSON_STRING && !json_parse(without_mark(json_as_str(sent)), TEXT_MOST, ret, NULL) &&
+	    json_type_of(*ret) == JSON_OBJECT)
+		return OK;
+	json_wipe(*ret);
+	json_free(*ret);
+	*ret = NULL;
+	return error_field(e, ERR_INVALID, field, "%s", fault);
+}
+
 static enum err read_text(struct str text, struct secret *ret, struct error *e)
 {
 	cleanup_json struct json *j = NULL;
 	enum err err;
 
-	if (str_starts(text, "\xef\xbb\xbf")) /* a byte order mark */
-		text = (struct str){text.ptr + 3, text.len - 3};
-	text = str_trim(text);
+	text = without_mark(text);
 	if (str_starts(text, "KGAT_")) {
 		j = json_object();
 		json_put_str(j, "token", text);
@@ -101,15 +127,41 @@ static enum err read_text(struct str text, struct secret *ret, struct error *e)
 	return err;
 }
 
-enum err credentials_read(const char *provider, const struct json *sent, struct secret *ret, struct error *e)
+static enum err read_kaggle(const struct json *sent, struct credentials *ret, struct error *e)
 {
-	if (strcmp(provider, "kaggle"))
-		return error_field(e, ERR_INVALID, "credentials", "This provider takes no credentials.");
 	if (!sent)
 		return error_field(e, ERR_INVALID, "credentials", "is required: a user name and key, a token, or the text of a kaggle.json");
 	switch (json_type_of(sent)) {
-	case JSON_OBJECT: return read_object(sent, ret, e);
-	case JSON_STRING: return read_text(json_as_str(sent), ret, e);
+	case JSON_OBJECT: return read_object(sent, &ret->text, e);
+	case JSON_STRING: return read_text(json_as_str(sent), &ret->text, e);
 	default: return unfit(e);
 	}
+}
+
+/* ---- all of them ------------------------------------------------------------------ */
+
+static const struct {
+	const char *provider;
+	enum err (*read)(const struct json *sent, struct credentials *ret, struct error *e);
+} readers[] = {
+	{"kaggle", read_kaggle},
+	{"colab", credentials_read_colab},
+	{"colab-enterprise", credentials_read_enterprise},
+};
+
+bool credentials_taken(const char *provider)
+{
+	for (size_t i = 0; i < ARRAY_LEN(readers); i++)
+		if (!strcmp(readers[i].provider, provider))
+			return true;
+	return false;
+}
+
+enum err credentials_read(const char *provider, const struct json *sent, struct credentials *ret, struct error *e)
+{
+	*ret = (struct credentials){.start = ""};
+	for (size_t i = 0; i < ARRAY_LEN(readers); i++)
+		if (!strcmp(readers[i].provider, provider))
+			return readers[i].read(sent, ret, e);
+	return error_field(e, ERR_INVALID, "credentials", "This provider takes no credentials.");
 }

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "domain/credentials.h"
+
 enum err policy_list(struct db *db, const char *provider, struct json *list, struct error *e)
 {
 	cleanup_rows struct rows rows = {0};
@@ -13,11 +15,13 @@ enum err policy_list(struct db *db, const char *provider, struct json *list, str
 		struct json *j = json_object();
 
 		json_put_str(j, "provider", row_str(&rows, i, "provider"));
+		json_put_raw(j, "starts", row_str(&rows, i, "starts"));
 		json_put_str(j, "notice", row_str(&rows, i, "notice"));
 		json_put_str(j, "source", row_str(&rows, i, "source"));
 		json_put_str(j, "asOf", row_str(&rows, i, "as_of"));
 		json_put_bool(j, "sharingAllowed", row_bool(&rows, i, "sharing_allowed"));
 		json_put_bool(j, "needsCredentials", !row_bool(&rows, i, "implicit"));
+		json_put_bool(j, "takesCredentials", credentials_taken(row_cstr(&rows, i, "provider")));
 		json_put_i64(j, "accountsPerPerson", row_i64(&rows, i, "accounts_per_person"));
 		json_put_raw(j, "limits", row_str(&rows, i, "limits"));
 		json_put_raw(j, "accelerators", row_str(&rows, i, "accelerators"));
@@ -101,18 +105,29 @@ static enum err check_seconds(const struct rows *r, int64_t seconds, struct erro
 	return OK;
 }
 
+static enum err no_way(const struct rows *r, struct error *e)
+{
+	return row_null(r, 0, "starts")
+		? error_field(e, ERR_INVALID, "start", "This provider has one way only; leave it out.")
+		: error_field(e, ERR_INVALID, "start", "must be one of: %s", row_cstr(r, 0, "starts"));
+}
+
 enum err policy_check(struct db *db, const struct policy_ask *ask, struct policy_grant *ret, struct error *e)
 {
 	cleanup_rows struct rows rows = {0};
-	enum err err = db_run(db, STMT_POLICY_OF, ARGS(arg_cstr(ask->provider), arg_cstr(ask->accelerator)), &rows, e);
+	enum err err = db_run(db, STMT_POLICY_OF, ARGS(arg_cstr(ask->provider), arg_cstr(ask->accelerator), arg_cstr(ask->start)), &rows, e);
 
 	if (err)
 		return err;
 	if (!rows_count(&rows))
 		return error_field(e, ERR_INVALID, "provider", "This server knows no provider of this name.");
+	if (row_null(&rows, 0, "driver"))
+		return no_way(&rows, e);
 	*ret = (struct policy_grant){.implicit = row_bool(&rows, 0, "implicit"), .named = row_bool(&rows, 0, "named")};
 	snprintf(ret->accelerator, sizeof(ret->accelerator), "%s",
 		 row_null(&rows, 0, "name") ? ask->accelerator : row_cstr(&rows, 0, "name"));
+	snprintf(ret->start, sizeof(ret->start), "%s", row_cstr(&rows, 0, "start"));
+	snprintf(ret->driver, sizeof(ret->driver), "%s", row_cstr(&rows, 0, "driver"));
 	if (ask->check_accelerator)
 		err = check_accelerator(&rows, e);
 	return err ? err : check_seconds(&rows, ask->max_session_seconds, e);

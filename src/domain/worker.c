@@ -79,35 +79,35 @@ static bool host_public(const char *host)
 }
 
 /* A stand-in's. */
-static bool base_is_loopback(const char *provider, const struct config *config)
+static bool base_is_loopback(const char *driver, const struct config *config)
 {
 	char host[256];
 	bool https;
 
 	const struct {
-		const char *provider, *url;
+		const char *driver, *url;
 	} bases[] = {
 		{"kaggle", config->kaggle_url}, {"colab", config->colab_url}, {"colab-api", config->colab_api_url},
 		{"colab-browser", config->colab_url}, {"colab-enterprise", config->vertex_url},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(bases); i++)
-		if (!strcmp(provider, bases[i].provider))
+		if (!strcmp(driver, bases[i].driver))
 			return bases[i].url && host_of(bases[i].url, host, &https) && host_loopback(host);
 	return false;
 }
 
-enum err worker_reachable(const char *provider, const struct config *config, struct error *e)
+enum err worker_reachable(const char *driver, const struct config *config, struct error *e)
 {
 	char host[256];
 	bool https;
 
-	if (!strcmp(provider, "local") || base_is_loopback(provider, config))
+	if (!strcmp(driver, "local") || base_is_loopback(driver, config))
 		return OK;
 	if (host_of(config->public_url, host, &https)) {
 		if (https && host_public(host))
 			return OK;
-		if (!strcmp(provider, "manual") && host_loopback(host))
+		if (!strcmp(driver, "manual") && host_loopback(host))
 			return OK;
 	}
 	error_set(e, ERR_CONFLICT, "A worker elsewhere cannot reach this server: GPUPOOL_PUBLIC_URL must be https with a public host.");
@@ -157,8 +157,6 @@ static enum err account_of(struct db *db, struct arena *a, const struct principa
 {
 	enum err err;
 
-	if (n->credentials && policy->implicit)
-		return error_field(e, ERR_INVALID, "credentials", "This provider takes no credentials.");
 	if (n->credentials && n->account_id)
 		return error_field(e, ERR_INVALID, "credentials", "are those of your own account; give them or accountId, not both");
 	if (n->credentials)
@@ -171,6 +169,37 @@ static enum err account_of(struct db *db, struct arena *a, const struct principa
 	if (!policy->implicit)
 		return error_field(e, ERR_INVALID, "accountId", "You have no account at this provider yet: add one, or send its credentials.");
 	return make_account(db, p, n, ret, e);
+}
+
+/* Whether this server offers the way at all. */
+static enum err way_offered(const char *driver, const struct config *config, struct error *e)
+{
+	if (strcmp(driver, "colab-browser") || config->colab_browser)
+		return OK;
+	error_field(e, ERR_CONFLICT, "start",
+		    "The browser way is switched off on this server: it operates Colab's page for you, the least certain way and the "
+		    "nearest to what Colab's terms forbid. An administrator may allow it (GPUPOOL_COLAB_BROWSER=1).");
+	if (e)
+		e->reason = "colab_browser";
+	return ERR_CONFLICT;
+}
+
+/* Whether the account has what this way needs. */
+static enum err way_fits(struct db *db, const struct policy_grant *policy, int64_t account, struct error *e)
+{
+	cleanup_rows struct rows rows = {0};
+	bool api = !strcmp(policy->driver, "colab-api"), browser = !strcmp(policy->driver, "colab-browser");
+	enum err err = api || browser ? db_run(db, STMT_WORKER_ACCOUNT_WAY, ARGS(arg_i64(account)), &rows, e) : OK;
+
+	if (err || !(api || browser))
+		return err;
+	if (!rows_count(&rows))
+		return error_field(e, ERR_INVALID, "accountId", "You have no such account at this provider.");
+	if (api && !row_bool(&rows, 0, "sealed"))
+		return error_field(e, ERR_INVALID, "accountId", "This way needs your OAuth client: give the account clientId and clientSecret, then consent.");
+	if (browser && !str_eqz(row_str(&rows, 0, "start"), "browser"))
+		return error_field(e, ERR_INVALID, "accountId", "This way needs to know whose account it is: give the account its e-mail address.");
+	return OK;
 }
 
 static enum err read_inputs(const struct policy_grant *policy, const struct json *sent, struct buf *ret, struct error *e)
@@ -210,7 +239,7 @@ static enum err insert(struct db *db, const struct principal *p, const struct wo
 				   arg_cstr(policy->accelerator), arg_cstr(n->email), arg_cstr(n->start ? "running" : "stopped"),
 				   arg_opt_i64(n->max_session_seconds, n->max_session_seconds),
 				   arg_opt_i64(n->idle_stop_seconds, n->idle_stop_seconds), arg_cstr(name[0] ? name : NULL), arg_inputs(inputs),
-				   arg_bool(n->set_idle), arg_idle_default(config)),
+				   arg_bool(n->set_idle), arg_idle_default(config), arg_cstr(policy->start)),
 			      &rows, e);
 
 	if (err == ERR_CONFLICT && !strcmp(db_constraint(db), "worker_remote_name"))
@@ -223,7 +252,8 @@ static enum err insert(struct db *db, const struct principal *p, const struct wo
 enum err worker_create(struct db *db, struct arena *a, const struct principal *p, const struct worker_new *n,
 		       const struct config *config, int64_t *id, struct error *e)
 {
-	const struct policy_ask ask = {n->provider, n->accelerator, n->max_session_seconds, .check_accelerator = true};
+	const struct policy_ask ask = {.provider = n->provider, .start = n->way, .accelerator = n->accelerator,
+				       .max_session_seconds = n->max_session_seconds, .check_accelerator = true};
 	cleanup_buf struct buf inputs = BUF_INIT(64 << 10);
 	char name[REMOTE_NAME_SIZE];
 	struct policy_grant policy;
@@ -231,13 +261,17 @@ enum err worker_create(struct db *db, struct arena *a, const struct principal *p
 	enum err err = policy_check(db, &ask, &policy, e);
 
 	if (!err)
+		err = way_offered(policy.driver, config, e);
+	if (!err)
 		err = make_name(&policy, n->title, name, e);
 	if (!err)
 		err = read_inputs(&policy, n->inputs, &inputs, e);
 	if (!err)
 		err = account_of(db, a, p, n, &policy, &account, e);
 	if (!err)
-		err = worker_reachable(n->provider, config, e);
+		err = way_fits(db, &policy, account, e);
+	if (!err)
+		err = worker_reachable(policy.driver, config, e);
 	return err ? err : insert(db, p, n, &policy, config, account, &inputs, name, id, e);
 }
 
@@ -318,8 +352,12 @@ static enum err check_change(struct db *db, const struct principal *p, int64_t i
 		return err;
 	ask.provider = row_cstr(&rows, 0, "provider");
 	ask.accelerator = c->accelerator ? c->accelerator : row_cstr(&rows, 0, "accelerator");
-	if (c->desired && !strcmp(c->desired, "running"))
-		err = worker_reachable(ask.provider, config, e);
+	ask.start = row_null(&rows, 0, "start") ? NULL : row_cstr(&rows, 0, "start");
+	if (c->desired && !strcmp(c->desired, "running")) {
+		err = way_offered(row_cstr(&rows, 0, "driver"), config, e);
+		if (!err)
+			err = worker_reachable(row_cstr(&rows, 0, "driver"), config, e);
+	}
 	if (!err)
 		err = policy_check(db, &ask, policy, e);
 	return err ? err : read_inputs(policy, c->inputs, inputs, e);

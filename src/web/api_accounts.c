@@ -13,13 +13,16 @@ const struct field account_create_body[] = {
 	{"provider", FIELD_STRING, FIELD_REQUIRED, 1, 40, .doc = "Of GET /api/gpu/policies."},
 	{"label", FIELD_STRING, 0, 0, 100, .doc = "For people."},
 	{"credentials", FIELD_ANY, FIELD_SECRET,
-	 .doc = "Kaggle: {username, key}, {token}, or the text of a kaggle.json or of a token. Sealed at once and never shown."},
+	 .doc = "Kaggle: {username, key}, {token}, or the text of a kaggle.json or of a token. Colab: {clientId, clientSecret}, or "
+		"{email, password?} for the browser way. Colab Enterprise: {serviceAccount, project?, region, bucket}. Sealed at once and never shown."},
+	{"computeUnits", FIELD_BOOL, 0, .doc = "Colab: I attest that this account has a positive balance of compute units; stored with the date."},
 	{0},
 };
 
 const struct field account_change_body[] = {
 	{"label", FIELD_STRING, 0, 0, 100, .doc = "For people."},
 	{"credentials", FIELD_ANY, FIELD_SECRET, .doc = "In place of those that it has, and of the same shapes."},
+	{"computeUnits", FIELD_BOOL, 0, .doc = "Colab: I attest, from now on, that it has compute units; false takes that back."},
 	{"sharing", FIELD_ENUM, 0, .choices = sharing_choices, .doc = "Whose jobs may run on it besides the owner's."},
 	{"sharedWith", FIELD_STRINGS, 0, 0, 500, .item_max = 12, .doc = "User ids, for sharing = named."},
 	{0},
@@ -82,6 +85,7 @@ enum err accounts_create(struct ctx *ctx, struct request *req, struct response *
 		.provider = json_str(req->json, "provider"),
 		.label = json_str(req->json, "label"),
 		.credentials = json_get(req->json, "credentials"),
+		.paid = json_bool(req->json, "computeUnits", false),
 	};
 	int64_t id;
 	enum err err = account_create(ctx->db, ctx->arena, &req->principal, &n, &id, e);
@@ -98,6 +102,8 @@ enum err accounts_change(struct ctx *ctx, struct request *req, struct response *
 		.sharing = json_str(req->json, "sharing"),
 		.shared_with = json_get(req->json, "sharedWith"),
 		.credentials = json_get(req->json, "credentials"),
+		.set_paid = json_has(req->json, "computeUnits"),
+		.paid = json_bool(req->json, "computeUnits", false),
 	};
 	int64_t id;
 	enum err err = request_capture_id(req, "id", &id, e);

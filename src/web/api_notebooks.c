@@ -17,6 +17,7 @@ enum { LIST_DEFAULT = 100, LIST_MAX = 500, SESSIONS_DEFAULT = 20, SESSIONS_MAX =
 
 static const char *const states[] = {"stopped", "starting", "waiting",	"healthy",     "unhealthy",
 				     "draining", "stopping", "failed", "needs_human", NULL};
+static const char *const starts[] = {"assisted", "api", "browser", NULL};
 static const char *const desired_states[] = {"running", "stopped", NULL};
 
 #define NAMES_FIELD(name, text) {name, FIELD_STRINGS, 0, 0, INPUTS_MOST, .item_max = INPUT_NAME_MOST, .doc = text}
@@ -29,7 +30,9 @@ static const struct field inputs_fields[] = {
 };
 
 const struct field notebook_create_body[] = {
-	{"provider", FIELD_STRING, FIELD_REQUIRED, .min = 1, .max = 31, .doc = "Where it runs: local, manual, kaggle."},
+	{"provider", FIELD_STRING, FIELD_REQUIRED, .min = 1, .max = 31, .doc = "Where it runs: local, manual, kaggle, colab, colab-enterprise."},
+	{"start", FIELD_ENUM, 0, .choices = starts,
+	 .doc = "Colab: how it gets going. assisted (the default): a person opens its notebook; api, by Colab's API; browser, by a browser of this server."},
 	{"accelerator", FIELD_STRING, FIELD_REQUIRED, .min = 1, .max = 64, .doc = "cpu, gpu, tpu or a name of GET /api/gpu/policies."},
 	{"title", FIELD_STRING, 0, .min = 1, .max = 100, .doc = "For people; made up when absent. At Kaggle its name is made from it."},
 	{"accountId", FIELD_ID, 0, .doc = "Whose hours it uses; when absent, one's own at this provider."},
@@ -187,6 +190,7 @@ enum err notebook_create(struct ctx *ctx, struct request *req, struct response *
 	const struct json *j = req->json;
 	struct worker_new n = {
 		.provider = json_cstr(j, "provider"),
+		.way = json_cstr(j, "start"),
 		.title = json_cstr(j, "title"),
 		.email = json_cstr(j, "email"),
 		.credentials = json_get(j, "credentials"),

@@ -272,6 +272,7 @@ struct json *model_worker(const struct rows *r, int i)
 
 	json_put_id(j, "id", row_i64(r, i, "id"));
 	json_put_str(j, "provider", row_str(r, i, "provider"));
+	json_put_str(j, "start", row_str(r, i, "start"));
 	json_put_str(j, "accelerator", row_str(r, i, "accelerator"));
 	json_put_str(j, "title", row_str(r, i, "title"));
 	json_put_str(j, "state", row_str(r, i, "state"));
