@@ -60,6 +60,7 @@ struct config {
 	const char *colab_url;     /* Colab's pages, and what is asked beside its API */
 	const char *colab_api_url, *drive_url, *gcs_url; /* base addresses at Google */
 	const char *vertex_url;    /* the region comes in front of its host, unless that is a loopback address */
+	int64_t vertex_settle_seconds; /* until it is certain that a request without an answer made no job */
 	const char *google_oauth_url;    /* tokens */
 	const char *google_accounts_url; /* where a person consents, or signs in */
 	bool colab_browser;        /* Colab in a browser of ours may be used */

@@ -47,6 +47,7 @@ struct google_fault {
 	char reason[64];               /* of ErrorInfo, or errors[0]: "SERVICE_DISABLED" */
 	char permission[96];           /* "aiplatform.notebookExecutionJobs.create" */
 	char api[96];                  /* "aiplatform.googleapis.com" */
+	char limit[24];                /* of the quota that is used up: "0" */
 	char words[GOOGLE_WORDS];      /* the message */
 };
 

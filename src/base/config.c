@@ -84,6 +84,7 @@ static const struct setting {
 	WORDS(signin_rate, "5r/m", check_rate),
 	WORDS(state, "./state", NULL),
 	WORDS(store, "", NULL),
+	RANGE(vertex_settle_seconds, SECONDS, "60", 1, 3600),
 	WORDS(vertex_url, "https://aiplatform.googleapis.com", check_base_url),
 	RANGE(web_processes, NUMBER, "0", 0, 1000),
 #undef WORDS

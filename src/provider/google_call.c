@@ -146,6 +146,7 @@ void google_fault_read(const struct json *doc, struct google_fault *ret)
 		take_name(json_str(d, "reason"), ret->reason, sizeof(ret->reason));
 		take_name(json_str(more, "permission"), ret->permission, sizeof(ret->permission));
 		take_name(json_str(more, "service"), ret->api, sizeof(ret->api));
+		take_name(json_str(more, "quota_limit_value"), ret->limit, sizeof(ret->limit));
 	}
 	if (!ret->reason[0])
 		take_name(json_str(json_at(json_get(error, "errors"), 0), "reason"), ret->reason, sizeof(ret->reason));

