@@ -1,7 +1,7 @@
 /*
  * pg - a throwaway PostgreSQL cluster for one test program.
  *
- * Lives in a directory of its own below /tmp, listens on a unix socket there
+ * Lives in a directory of its own below /dev/shm or /tmp, listens on a unix socket there
  * only, and ends with the program, however that ends.  The database `gpupool`
  * has the roles and all migrations.  pg_start() aborts the test program with a
  * message when it cannot work.
