@@ -48,7 +48,7 @@ LIBRARY  := $(O)/libgpupool.a
 QUERIES  := $(sort $(wildcard sql/queries/*.sql))
 # Embedded files, named by their path below the first of these roots that fits.
 ASSETS   := $(sort $(wildcard sql/migrations/*.sql sql/*.sql src/web/templates/*.html src/web/messages/*.txt \
-            src/agent/*.py src/examples/*.py nginx/*.conf static/*.css static/*.js static/*.svg))
+            src/agent/*.py src/examples/*.py src/provider/*.json src/provider/*.js nginx/*.conf static/*.css static/*.js static/*.svg))
 
 CHECK_SRC := $(wildcard tests/unit/*.c tests/db/*.c tests/http/*.c)
 CHECK_BIN := $(CHECK_SRC:tests/%.c=$(O)/tests/%)

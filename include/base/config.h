@@ -65,6 +65,7 @@ struct config {
 	const char *google_accounts_url; /* where a person consents, or signs in */
 	bool colab_browser;        /* Colab in a browser of ours may be used */
 	const char *chromium, *chromedriver; /* its programs */
+	const char *browser_dir;   /* profiles of accounts, one directory each */
 	const char *providers;     /* which this instance serves: comma list or "all" */
 	const char *python;        /* starts local agents */
 	const char *local_dir;     /* work directories of local workers */

@@ -36,6 +36,7 @@ enum provider_caps {
 	HUMAN_START = 1 << 5,  /* a person pastes a line; nothing is started for them */
 	REMOTE = 1 << 6,       /* calls go over a network and may be slow: made by hands, runs polled one by one */
 	NEEDS_SECRET = 1 << 7, /* no call but check() without an account's credentials */
+	KEEPS_SIGN_IN = 1 << 8, /* the account's sign-in lies with this instance alone; secret holds its e-mail, and once a password */
 };
 
 /* What every call gets.  All memory that a call returns lies in the arena. */
@@ -46,9 +47,11 @@ struct provider_call {
 	const struct secret *secret;   /* the account's credentials, opened: a JSON object as the API took it; may be NULL */
 	const char *identity;          /* the account's name there, once verify() told it; may be NULL */
 	const char *installation;      /* uuid of this gpupool; marks what it starts */
+	int64_t account;               /* id of the account here; 0 = none */
 	int64_t deadline_ms;           /* clock_ms() at which the call must have returned */
 	struct error *error;           /* a sentence that a person can act on */
 	int64_t retry_after_s;         /* set by a call that was told when to come back; else -1 */
+	struct str picture;            /* set where a person must act: a PNG of what is asked of them; in the arena */
 };
 
 /*

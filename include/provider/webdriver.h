@@ -46,6 +46,8 @@ bool wd_process_alive(const struct wd_process *p);
 bool wd_process_end(const struct wd_process *p);
 /* Likewise those that work in dir, of whom nothing else is known any more. */
 void wd_process_end_in(const char *dir);
+/* Is there any process of this number? */
+bool wd_number_alive(pid_t pid);
 /* Bytes of memory that it and all of its session share or own (PSS); -1 when /proc does not say. */
 int64_t wd_process_memory(const struct wd_process *p);
 

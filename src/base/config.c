@@ -32,6 +32,7 @@ static const struct setting {
 #define RANGE(key, kind, otherwise, min, max) {#key, kind, offsetof(struct config, key), otherwise, min, max, NULL}
 	WORDS(address_rate, "500r/s", check_rate),
 	WORDS(api_rate, "50r/s", check_rate),
+	WORDS(browser_dir, "", NULL),
 	WORDS(chromedriver, "/usr/bin/chromedriver", check_program),
 	WORDS(chromium, "/usr/bin/chromium", check_program),
 	WORDS(colab_api_url, "https://colaboratory.googleapis.com", check_base_url),
@@ -406,6 +407,7 @@ static const struct derived {
 	{offsetof(struct config, keys), "keys"},
 	{offsetof(struct config, listen), "run/web.sock"},
 	{offsetof(struct config, local_dir), "local"},
+	{offsetof(struct config, browser_dir), "browser"},
 	{offsetof(struct config, public_url), NULL},
 	{offsetof(struct config, store), "store"},
 };

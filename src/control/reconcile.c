@@ -158,6 +158,8 @@ static enum err add_provider(struct reconciler *r, const struct provider *p, str
 {
 	if (!(p->caps & REMOTE) != !r->elsewhere)
 		return OK;
+	if ((p->caps & KEEPS_SIGN_IN) && !strcmp(r->config->providers, "all"))
+		return OK; /* an instance of its own serves it, under a user of its own */
 	if (r->provider_count == RECONCILE_PROVIDERS)
 		return error_set(e, ERR_INVALID, "providers: too many");
 	r->providers[r->provider_count++] = p;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "provider/colab_enterprise.h"
+#include "provider/colab_browser.h"
 #include "provider/kaggle.h"
 #include "provider/local.h"
 #include "provider/manual.h"
@@ -12,6 +13,7 @@ static const struct provider *const providers[] = {
 	&provider_manual,
 	&provider_kaggle,
 	&provider_colab_enterprise,
+	&provider_colab_browser,
 };
 static const struct provider *added;
 

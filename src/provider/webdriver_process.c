@@ -112,6 +112,13 @@ bool wd_process_alive(const struct wd_process *p)
 	return p->pid > 1 && look(p->pid, &s) && s.started == p->started && s.state != 'Z' && s.state != 'X';
 }
 
+bool wd_number_alive(pid_t pid)
+{
+	struct seen s;
+
+	return look(pid, &s) && s.state != 'Z' && s.state != 'X';
+}
+
 static bool gone_within(const struct wd_process *p, int64_t ms)
 {
 	int64_t until = clock_ms() + ms;
