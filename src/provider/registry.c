@@ -1,8 +1,8 @@
 /* registry - the providers that exist, and what their errors mean. */
 #include <string.h>
 
-#include "provider/colab_enterprise.h"
 #include "provider/colab_browser.h"
+#include "provider/colab_enterprise.h"
 #include "provider/kaggle.h"
 #include "provider/local.h"
 #include "provider/manual.h"

@@ -10,7 +10,6 @@ import argparse
 import html
 import http.server
 import json
-import os
 import re
 import secrets
 import shutil
@@ -122,6 +121,14 @@ class Notebook:
         self.accelerator = meta.get("colab", {}).get("gpuType") or ("T4" if meta.get("accelerator") == "GPU" else "NONE")
 
 
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, address):
+        if not isinstance(sys.exc_info()[1], ConnectionError):    # a browser that is killed hangs up
+            super().handle_error(request, address)
+
+
 class MiniColab:
     def __init__(self):
         self.lock = threading.RLock()
@@ -162,8 +169,7 @@ class MiniColab:
     # ---- its life ----
     def __enter__(self):
         def serve(handler):
-            server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-            server.daemon_threads = True
+            server = Server(("127.0.0.1", 0), handler)
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
             return server
         bound = lambda cls: type(cls.__name__, (cls,), {"colab": self})
