@@ -17,7 +17,7 @@
  *       the slots there are, another worker starts once that has been so for
  *       the up delay; again for what is then left.
  *       It starts on the first allowed account that is in order, may run the
- *       job, has a free session slot, and hours enough for a session that is
+ *       job, does not cool down after a refusal, has a free session slot, and hours enough for a session that is
  *       worth its start and as long as placement would ask for the job.  What such machines of the account
  *       turned out to be counts for more than their name.  An account with a worker
  *       that has failed or waits for a person starts no other.  A stopped worker
@@ -67,6 +67,8 @@ struct scale_resource {
 	int64_t slots;        /* sessions that may still start; SCALE_NONE */
 	int64_t session_s;    /* longest; SCALE_NONE */
 	int64_t min_s;        /* a shorter session is not worth its start */
+	int64_t cool_until_ms; /* its provider refused a session and is asked again then; 0 = it did not */
+	const char *cool_why; /* what it said */
 };
 
 struct scale_account {
@@ -148,6 +150,7 @@ enum scale_action { SCALE_START, SCALE_CREATE, SCALE_DRAIN, SCALE_STOP, SCALE_AC
 	X(NOT_SHARED, "not_shared", "No account of the policy may run it.")                 \
 	X(QUOTA, "quota", "The hours of every account are used up or reserved.")            \
 	X(CAPACITY, "capacity", "Every account runs as many sessions as it may.")           \
+	X(COOL_DOWN, "cool_down", "Every account's provider refuses sessions for the time being.") \
 	X(TOO_LONG, "does_not_fit", "It takes longer than any session that can start now.") \
 	X(BLOCKED, "account", "No account is in order.")
 

@@ -67,7 +67,7 @@ struct quota_grant {
  *
  * ERR_QUOTA, with a sentence that tells when it will be possible, and reason
  * "capacity" (too many sessions at once) or "quota" (the hours are used up or
- * reserved): less than the provider's min_session_seconds is left, unless less
+ * reserved), either also while the account cools down (domain/cooldown.h): less than the provider's min_session_seconds is left, unless less
  * was asked for anyway.  ret->retry_seconds is set, nothing is reserved, and the
  * transaction may go on and commit.
  * ERR_INVALID "accelerator": the provider has none of this name, or no longer.
@@ -119,7 +119,7 @@ enum err quota_tell(struct db *db, int64_t account, const struct quota_told *ite
 /* ---- for people ----------------------------------------------------------- */
 
 /* Adds to list one document an account with limits ({id, provider, label, ownerId,
- * owner, resources: [{figures, sessionSeconds, told, forecast, concurrent}]}; forecast =
+ * owner, resources: [{figures, sessionSeconds, told, forecast, concurrent, coolDown}]}; forecast =
  * {earliest, latest} when the hours run out, see domain/forecast.h), in the order of ids; one
  * account, or all (0) that the principal may see, above `after`, `limit` at most. */
 enum err quota_list(struct db *db, const struct principal *p, int64_t account, int64_t after, int64_t limit, struct json *list,

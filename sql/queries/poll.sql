@@ -94,7 +94,10 @@ with s as (
 update operation o set next_try_at = least(o.next_try_at, now()) from s where o.worker_id = s.worker_id and o.state = 'open';
 
 -- name: session_room
--- Its run is over and it has ended: a worker of its account that waits for room is due.
+-- Its run is over and it has ended: a worker of its account that waits for room is due, and may ask for it.
+with c as (
+  update account_cooldown c set until = least(c.until, now()) from session s
+  where s.id = $1::bigint and c.account_id = s.account_id and c.resource = s.resource and c.code = 'capacity' and c.refusals > 0)
 update operation o set next_try_at = least(o.next_try_at, now())
 from session s join worker w on w.account_id = s.account_id and w.state = 'waiting' and w.reason_code = 'capacity'
 where s.id = $1::bigint and o.worker_id = w.id and o.state = 'open';

@@ -48,6 +48,7 @@ select quota_tell($1::int, $2, $3::int, to_timestamp($4::float8), $5::int, $6::i
 -- name: quota_list idempotent
 -- $1 principal, $2 sees all; account $3 or null; above id $4, $5 at most.  A row a resource.
 select a.id, a.provider, a.label, a.owner_id, u.name as owner, n.*,
+  (select cooldown_doc(c) from account_cooldown c where c.account_id = a.id and c.resource = n.resource) as cool_down,
   extract(epoch from (select quota_clock()))::bigint as now_seconds, extract(epoch from n.resets_at)::bigint as resets_seconds
 from (
   select a.id, a.provider, a.label, a.owner_id from account a

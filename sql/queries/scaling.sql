@@ -75,8 +75,11 @@ select 'accounts', x.id, row_to_json(x) from (
     coalesce((select seconds from cold where account_id = a.id), 60) as cold,
     (select json_agg(json_build_object('name', q.resource, 'left', coalesce(q.remaining_seconds, -1),
         'resets', coalesce((extract(epoch from q.resets_at) * 1000)::bigint, 0), 'slots', coalesce(greatest(0, q.concurrent - q.live), -1),
-        'session', coalesce(q.session_seconds, -1), 'min', l.min_session_seconds) order by q.resource)
-      from quota_now q join provider_limit l on l.provider = a.provider and l.resource = q.resource where q.account_id = a.id) as resources
+        'session', coalesce(q.session_seconds, -1), 'min', l.min_session_seconds,
+        'coolUntil', coalesce((extract(epoch from c.until) * 1000)::bigint, 0), 'coolWhy', coalesce(c.reason, '')) order by q.resource)
+      from quota_now q join provider_limit l on l.provider = a.provider and l.resource = q.resource
+      left join account_cooldown c on c.account_id = q.account_id and c.resource = q.resource and c.until > now()
+      where q.account_id = a.id) as resources
   from acc a) x
 union all
 select 'names', x.ord, row_to_json(x) from (

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "control/call.h"
 #include "control/step.h"
+#include "domain/cooldown.h"
 #include "domain/quota.h"
 #include "domain/worker.h"
 
@@ -71,17 +72,28 @@ static enum err no_room(struct step *s, const char *code, double seconds)
 	return err ? err : step_wait(s, code, reason, seconds);
 }
 
-/* A provider has none: each try costs calls, and room that an end here makes hurries it anyway. */
-static enum err provider_full(struct step *s)
+/* A provider has no room, or no hours and does not publish those: the account cools down.  Each try costs calls, and
+ * room that an end here makes hurries it anyway. */
+static enum err provider_full(struct step *s, const char *code)
 {
 	int64_t ms = s->op.attempts < 4 ? (int64_t)ROOM_MS << s->op.attempts : ROOM_MOST_MS;
 	char *reason = arena_strdup(&s->r->arena, s->e.msg);
-	enum err err = end_unbegun(s, "capacity", reason);
+	double seconds = 0;
+	enum err err = s->w.resource ? cooldown_refused(s->r->db, s->w.account, s->w.resource, code, reason, &seconds, &s->e) : OK;
 
+	CRASH_POINT("start.cools");
+	if (!err && seconds <= 0 && !strcmp(code, "quota")) { /* it counts more than we do: its figures are asked for */
+		(void)!db_run(s->r->db, STMT_CHECK_LATER, ARGS(arg_i64(s->w.account), arg_i64(0)), NULL, NULL);
+		return no_room(s, code, (double)reconcile_jitter(QUOTA_MS) / 1000);
+	}
+	if (!err)
+		err = end_unbegun(s, code, reason);
+	if (seconds > 0)
+		ms = (int64_t)(seconds * 1250); /* a jitter of a fifth is not sooner */
 	return err ? err
 		   : step_finish(s, &(struct operation_result){.outcome = OUTCOME_AGAIN, .again_seconds = (double)reconcile_jitter(ms) / 1000,
 							       .failure = true, .from = s->w.state, .to = WORKER_WAITING,
-							       .code = "capacity", .reason = reason});
+							       .code = code, .reason = reason});
 }
 
 /* Nothing was begun: somebody saves that notebook at this moment, which passes, or its name is another's. */
@@ -118,11 +130,9 @@ static enum err judge(struct step *s, enum err err, const char *doing)
 	case VERDICT_HUMAN:
 		return start_refused(s, true);
 	case VERDICT_CAPACITY:
-		return provider_full(s);
+		return provider_full(s, "capacity");
 	case VERDICT_QUOTA:
-		/* It counts more than we do: its figures are asked for. */
-		(void)!db_run(s->r->db, STMT_CHECK_LATER, ARGS(arg_i64(s->w.account), arg_i64(0)), NULL, NULL);
-		return no_room(s, "quota", (double)reconcile_jitter(QUOTA_MS) / 1000);
+		return provider_full(s, "quota");
 	case VERDICT_RETRY:
 		break;
 	}
@@ -151,6 +161,8 @@ static enum err launch(struct step *s, const struct secret *token)
 		return judge(s, err, "start");
 	err = step_ran(s, &run);
 	CRASH_POINT("start.kept");
+	if (!err && remote && s->w.resource)
+		err = cooldown_begun(s->r->db, s->w.account, s->w.resource, &s->e);
 	return err ? err : step_done(s, s->w.state, remote ? "accepted" : NULL, remote ? "Its provider has accepted it." : NULL);
 }
 

@@ -308,6 +308,7 @@ static struct json *account_json(const struct rows *rows, int i)
 	json_put_str(j, "owner", row_str(rows, i, "owner"));
 	json_put_str(j, "identity", row_str(rows, i, "identity"));
 	put_status(j, rows, i);
+	json_put_raw(j, "coolDown", row_null(rows, i, "cool_down") ? STR("null") : row_str(rows, i, "cool_down"));
 	rowjson_time(j, "checkedAt", rows, i, "checked_ms");
 	json_put_str(j, "sharing", row_str(rows, i, "sharing"));
 	json_put_raw(j, "sharedWith", row_null(rows, i, "shared_with") ? STR("[]") : row_str(rows, i, "shared_with"));

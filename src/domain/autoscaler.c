@@ -512,6 +512,12 @@ static bool **allow_all(struct round *r)
 	return ret;
 }
 
+/* It takes the next place and hours that there are: also one that waits for them, on which nothing counts until then. */
+static bool will_reserve(const struct scale_worker *w, enum strength strength)
+{
+	return !w->session_state[0] && (strength == STRENGTH_COMING || (w->wanted && eq(w->state, "waiting")));
+}
+
 static bool prepare(struct round *r)
 {
 	const struct scale_snapshot *s = r->s;
@@ -532,7 +538,7 @@ static bool prepare(struct round *r)
 		scale_learn(r, i);
 	}
 	for (size_t i = 0; i < s->worker_count; i++)
-		if (r->hands[i].strength == STRENGTH_COMING && !s->workers[i].session_state[0])
+		if (r->hands[i].account >= 0 && will_reserve(&s->workers[i], r->hands[i].strength))
 			scale_reserve_for(r, i);
 	return true;
 }

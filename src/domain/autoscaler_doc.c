@@ -80,6 +80,8 @@ static void read_resource(struct reader *r, const struct json *j, struct scale_r
 		.slots = number(r, j, "slots"),
 		.session_s = number(r, j, "session"),
 		.min_s = number(r, j, "min"),
+		.cool_until_ms = json_i64(j, "coolUntil", 0), /* rounds of before do not have it */
+		.cool_why = json_cstr(j, "coolWhy"),
 	};
 }
 

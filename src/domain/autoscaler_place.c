@@ -91,7 +91,7 @@ struct place_lane scale_place_lane(const struct scale_lane *l)
 /* The reason that came furthest is the one to tell; of equal ones, that which ends first. */
 static void note_refusal(struct place *best, enum scale_code code, int64_t until_ms, const char *blocked, const char *why)
 {
-	static const enum scale_code rank[] = {SCALE_NO_ACCOUNT, SCALE_NOT_SHARED, SCALE_BLOCKED, SCALE_TOO_LONG, SCALE_QUOTA, SCALE_CAPACITY};
+	static const enum scale_code rank[] = {SCALE_NO_ACCOUNT, SCALE_NOT_SHARED, SCALE_BLOCKED, SCALE_TOO_LONG, SCALE_QUOTA, SCALE_CAPACITY, SCALE_COOL_DOWN};
 	size_t old = 0, new = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(rank); i++) {
@@ -160,6 +160,10 @@ static bool affords(struct round *r, struct place *p, const char *resource, int6
 		}
 		if (res->left_s >= 0 && (res->left_s <= 0 || res->left_s < least(res->min_s, max_s))) {
 			note_refusal(best, SCALE_QUOTA, res->resets_ms, NULL, NULL);
+			return false;
+		}
+		if (res->cool_until_ms > r->s->now_ms) {
+			note_refusal(best, SCALE_COOL_DOWN, res->cool_until_ms, NULL, res->cool_why && res->cool_why[0] ? res->cool_why : NULL);
 			return false;
 		}
 		p->reserves_s = grant;

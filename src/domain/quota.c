@@ -67,6 +67,20 @@ static enum err no_slot(const struct rows *r, struct quota_grant *g, struct erro
 		      (long long)row_i64(r, 0, "live"), (long long)row_i64(r, 0, "concurrent"), g->resource);
 }
 
+/* Its provider refused a session not long ago. */
+static enum err cools(struct db *db, struct quota_grant *g, struct error *e)
+{
+	cleanup_rows struct rows r = {0};
+	enum err err = db_run(db, STMT_COOLDOWN_ENTER, ARGS(arg_i64(g->account), arg_cstr(g->resource)), &r, e);
+	const char *reason;
+
+	if (err || !rows_count(&r))
+		return err;
+	g->retry_seconds = seconds_until(row_double(&r, 0, "wait"));
+	reason = str_eqz(row_str(&r, 0, "code"), "quota") ? "quota" : "capacity";
+	return refuse(e, reason, "%.200s It is asked again at %.16s UTC.", row_cstr(&r, 0, "reason"), row_cstr(&r, 0, "until"));
+}
+
 static void lower(int64_t *seconds, const struct rows *r, const char *col)
 {
 	if (!row_null(r, 0, col) && (!*seconds || row_i64(r, 0, col) < *seconds))
@@ -113,7 +127,9 @@ enum err quota_reserve(struct db *db, struct arena *a, const struct quota_ask *a
 		ret->resets_at = arena_strdup(a, row_time(&offer, 0, "resets_at", time));
 	if (!ret->resource || (!ret->resets_at && !row_null(&offer, 0, "resets_at")))
 		return error_set(e, ERR_INTERNAL, "out of memory");
-	return ret->limited ? grant(&offer, ask, ret, e) : OK;
+	err = ret->limited ? grant(&offer, ask, ret, e) : OK;
+	/* Asked last: where nothing else is in the way, this start is let through to find out. */
+	return err || !ret->limited ? err : cools(db, ret, e);
 }
 
 /* What the database refused, in our words. */
@@ -315,6 +331,7 @@ static struct json *resource(const struct rows *r, int i)
 	json_put(sessions, "limit", number(r, i, "concurrent"));
 	json_put(sessions, "used", number(r, i, "live"));
 	json_put(j, "concurrent", sessions);
+	json_put_raw(j, "coolDown", row_null(r, i, "cool_down") ? STR("null") : row_str(r, i, "cool_down"));
 	return j;
 }
 

@@ -183,6 +183,7 @@ void remote_hurry(void)
 {
 	/* Each alone: together they would lock in an order that is not the provisioner's. */
 	remote_sql("update session_poll set due = now() where due > now() and due < now() + interval '190 s'");
+	remote_sql("update account_cooldown set until = now() where until > now()");
 	remote_sql("update operation set next_try_at = now() where state = 'open' and claimed_until is null");
 }
 

@@ -1,5 +1,6 @@
 /* The real ledger in a simulated week; see book.h. */
 #include "book.h"
+#include "domain/cooldown.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,9 +106,30 @@ bool book_start(struct book *b, struct sim *s, int account, int worker, int64_t 
 	return !err;
 }
 
-void book_launched(struct book *b, struct sim *s, int64_t session)
+void book_refused(struct book *b, struct sim *s, int account)
+{
+	double seconds;
+
+	set_clock(b, s);
+	if (cooldown_refused(b->ledger.pool.role, s->accounts[account].row, "gpu", "capacity", "It refuses.", &seconds, &b->ledger.e))
+		fail(b, "not refused");
+}
+
+int64_t book_cools_until(struct book *b, struct sim *s, int account)
+{
+	int64_t seconds;
+
+	set_clock(b, s);
+	seconds = pool_int(&b->ledger.pool, "select coalesce(max(ceil(extract(epoch from until - quota_clock()))), 0) from account_cooldown "
+					    "where account_id = %lld and until > quota_clock()", (long long)s->accounts[account].row);
+	return seconds ? s->now + seconds * SIM_SECOND : 0;
+}
+
+void book_launched(struct book *b, struct sim *s, int account, int64_t session)
 {
 	set_clock(b, s);
+	if (cooldown_begun(b->ledger.pool.role, s->accounts[account].row, "gpu", &b->ledger.e))
+		fail(b, "not begun");
 	pool_sql(&b->ledger.pool, "update session set launched_at = quota_clock(), provider_ref = '{}' where id = %lld", (long long)session);
 }
 

@@ -19,8 +19,11 @@ void book_close(struct book *b);
 
 /* Reserves and opens a session as a provisioner does.  False: refused, for hours or slots.  *seconds: 0 = no end. */
 bool book_start(struct book *b, struct sim *s, int account, int worker, int64_t *session, int64_t *seconds);
-/* Its provider has it; it has registered. */
-void book_launched(struct book *b, struct sim *s, int64_t session);
+/* Its provider has it, or refuses it; it has registered. */
+void book_launched(struct book *b, struct sim *s, int account, int64_t session);
+void book_refused(struct book *b, struct sim *s, int account);
+/* Until when an account that refused is left alone, as was learnt; 0 = it takes sessions. */
+int64_t book_cools_until(struct book *b, struct sim *s, int account);
 void book_up(struct book *b, struct sim *s, int64_t session);
 void book_end(struct book *b, struct sim *s, int account, int64_t session);
 void book_settle(struct book *b, struct sim *s, int account);

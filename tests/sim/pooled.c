@@ -7,7 +7,7 @@
 #include "domain/autoscaler.h"
 #include "domain/placement.h"
 
-enum { POOL_OWNER = 1, FIRST_ACCOUNT = 1, FIRST_LANE = 1, FIRST_OWNER = 100, PICKS = 64, REFUSED_S = 1800 };
+enum { POOL_OWNER = 1, FIRST_ACCOUNT = 1, FIRST_LANE = 1, FIRST_OWNER = 100, PICKS = 64 };
 
 struct pooled {
 	struct book book;
@@ -191,15 +191,18 @@ static void see_accounts(struct sim *s, struct pooled *p)
 		struct sim_account *a = &s->accounts[i];
 		const struct sim_provider *at = &sim_providers[a->at];
 
-		if (!a->known)
+		if (!a->known) {
 			a->left_s = book_left(&p->book, s, i);
+			a->blocked_until = book_cools_until(&p->book, s, i);
+		}
 		a->known = true;
 		p->accounts[i] = (struct scale_account){
 			.id = FIRST_ACCOUNT + i, .owner_id = FIRST_OWNER + i, .provider = at->name, .startable = true,
-			.blocked = a->blocked_until > s->now ? "circuit" : "", .blocked_why = "It refuses.", .blocked_until_ms = a->blocked_until,
+			.blocked = "", .blocked_why = "",
 			.sharing = PLACE_SHARED_ALL, .cold_s = at->cold_s, .resource_count = 1,
 			.resources = {{.name = "gpu", .left_s = a->left_s, .resets_ms = a->resets, .slots = at->concurrent - a->live_count,
-				       .session_s = at->session_s ? at->session_s - at->session_margin_s : SCALE_NONE, .min_s = 900}}};
+				       .session_s = at->session_s ? at->session_s - at->session_margin_s : SCALE_NONE, .min_s = 900,
+				       .cool_until_ms = a->blocked_until, .cool_why = "It refuses."}}};
 	}
 }
 
@@ -257,7 +260,7 @@ static void start_one(struct sim *s, struct pooled *p, const struct scale_decisi
 	sim_start(s, account, d->action == SCALE_CREATE ? -1 : worker, seconds);
 	s->workers[worker].session = session;
 	if (!s->workers[worker].refused)
-		book_launched(&p->book, s, session);
+		book_launched(&p->book, s, account, session);
 }
 
 static double processor_ms(void)
@@ -325,7 +328,7 @@ static void ended(struct sim *s, int worker)
 	struct sim_worker *w = &s->workers[worker];
 
 	if (w->refused)
-		s->accounts[w->account].blocked_until = s->now + REFUSED_S * SIM_SECOND;
+		book_refused(&p->book, s, w->account);
 	book_end(&p->book, s, w->account, w->session);
 	s->accounts[w->account].known = false;
 }
