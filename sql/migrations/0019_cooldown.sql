@@ -89,4 +89,5 @@ grant select, insert, update, delete on account_cooldown to gpupool_provisioner;
 grant execute on function cooldown_refused(int, text, text, text), cooldown_enter(int, text), cooldown_begun(int, text),
   cooldown_doc(account_cooldown) to gpupool_provisioner;
 grant select on account_cooldown to gpupool_web;
+grant insert (start) on worker to gpupool_provisioner; -- the autoscaler makes workers by the statements of the API
 grant execute on function cooldown_doc(account_cooldown) to gpupool_web;
