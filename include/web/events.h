@@ -97,9 +97,10 @@ int events_child(const struct server_child *child);
 /* ---- handlers, and what their routes take ---- */
 
 events_handler events_health, events_register, events_claim, events_heartbeat, events_results, events_goodbye;
-events_handler events_log_append, events_log_read, events_artifact_put, events_artifact_get, events_stream_get;
+events_handler events_log_append, events_log_read, events_artifact_put, events_artifact_get, events_checkpoint_get,
+	events_stream_get;
 
 extern const struct field register_body[], claim_body[], heartbeat_body[], results_body[], goodbye_body[];
-extern const struct field log_append_query[], log_read_query[], artifact_put_query[], events_stream_query[];
+extern const struct field log_append_query[], log_read_query[], artifact_put_query[], checkpoint_query[], events_stream_query[];
 
 #endif

@@ -48,6 +48,19 @@ from unnest($1::bigint[], $2::bigint[], $3::text[]) with ordinality t(id, owner,
 cross join lateral (
   select path, size, sha256 from artifact where id = t.id and name = t.name and (owner_id = t.owner or t.owner = -1) offset 0) a;
 
+-- name: checkpoint_find
+-- $1 token hash, $2 job, $3 lease: what an earlier attempt of the job left to go on from.  One row each whose lease
+-- holds; path null = nothing.
+select t.i, a.path, a.size, encode(a.sha256, 'hex') sha256
+from unnest($1::bytea[], $2::bigint[], $3::uuid[]) with ordinality t(hash, id, lease, i)
+cross join lateral (
+  select id from session where token_hash = t.hash and state <> 'ended' offset 0) s
+cross join lateral (
+  select session_id from job_lease where id = t.id and lease = t.lease offset 0) l
+left join lateral (
+  select path, size, sha256 from artifact where id = t.id and name = 'checkpoint.tar') a on true
+where l.session_id = s.id;
+
 -- name: artifact_unknown
 -- $1 paths of files: those that no row has.
 select p path from unnest($1::text[]) p except select path from artifact;

@@ -50,6 +50,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -57,7 +58,7 @@ import traceback
 import urllib.parse
 import uuid
 
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 PROTOCOL = 1
 
 CLAIM_WAIT = 25                 # seconds a claim stays parked at the server
@@ -73,6 +74,13 @@ ARTIFACTS_MAX = 10000
 GOODBYE_LOG = 16 << 10
 STOP_SECONDS = 4.0              # for handing everything back when the agent is told to stop
 DEADLINE_MARGIN = 3.0           # the agent begins to stop so long before its deadline
+NOTICE_MOST = 900.0             # who drains with less left drains for the deadline: jobs are told
+NOTICE_OWN = 15.0               # and with so much left they are told in any case
+HAND_OVER = 60.0                # a training with a checkpoint ends so long before the deadline, or at half of its notice
+CHECKPOINT = "checkpoint.tar"   # the artifact that carries it from one attempt to the next
+CHECKPOINT_GET = 1800           # seconds for fetching it
+CHECKPOINT_PUT = 8.0            # and for sending it when the agent is told to stop
+GIVE_BACK = 75                  # exit code of a training that was told and wants to go on in another session
 RESULTS_WAITING = 500           # finished jobs without an answer at which no more are taken
 REMEMBERED = 10000              # finished leases kept, so that a late second delivery starts nothing
 
@@ -447,21 +455,22 @@ class Link:
     def __init__(self, base, watch, context):
         self._base, self._watch, self._context, self._conn = base, watch, context, None
 
-    def call(self, method, path, headers, body=None, seconds=CALL_SECONDS, limit=1 << 20):
+    def call(self, method, path, headers, body=None, seconds=CALL_SECONDS, limit=1 << 20, sink=None):
         """One request → (status, headers, bytes). Every call of this contract may be repeated, so a connection that
-        had been closed while idle costs a second try, not an error."""
+        had been closed while idle costs a second try, not an error. With a `sink` the bytes of a good reply go into
+        that file, however many they are."""
         deadline = now() + seconds
         while True:
             reused = self._conn is not None
             try:
-                return self._once(method, path, headers, body, deadline, limit)
+                return self._once(method, path, headers, body, deadline, limit, sink)
             except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
                 self.close()
                 if not (reused and isinstance(error, (ConnectionError, http.client.BadStatusLine))
                         and now() < deadline):
                     raise Unreachable("%s: %s" % (type(error).__name__, plain(error, 200)))
 
-    def _once(self, method, path, headers, body, deadline, limit):
+    def _once(self, method, path, headers, body, deadline, limit, sink):
         conn = self._conn = self._conn or self._connect()
         conn.timeout = max(0.1, min(10.0, deadline - now()))
         self._watch.add(conn, deadline)
@@ -477,6 +486,11 @@ class Link:
             except (BrokenPipeError, ConnectionResetError):
                 pass                            # it may have answered before it hung up, as for a body too large
             reply = conn.getresponse()
+            if sink is not None and reply.status == 200:
+                sink.seek(0)
+                sink.truncate()
+                for block in iter(lambda: reply.read(1 << 20), b""):
+                    sink.write(block)
             data = reply.read(limit + 1)
             if len(data) > limit or reply.length:
                 raise ValueError("reply too large or cut short")
@@ -545,6 +559,19 @@ class Server:
                    "Content-Digest": "sha-256=:%s:" % base64.b64encode(digest).decode()}
         return self._json(link, "PUT", path, body, headers=headers, over=(401,), seconds=60 + size / 65536)
 
+    def checkpoint(self, link, job, file):
+        """What an earlier attempt left, into this file; False when there is nothing."""
+        headers = {"Authorization": "Bearer " + self._token, "User-Agent": "gpupool-agent/" + VERSION}
+        path = "/api/gpu/jobs/%s/checkpoint?lease=%s" % (job.id, job.lease)
+        status, _, _ = link.call("GET", path, headers, seconds=CHECKPOINT_GET, sink=file)
+        if status in (200, 404):
+            return status == 200
+        if status == 401:
+            raise SessionOver(status, "the token is not known")
+        if status in (408, 425, 429) or status >= 500:
+            raise Unreachable("status %d" % status)
+        raise Refused(status, {})
+
     def agent_source(self, link):
         status, _, data = link.call("GET", "/agent/gpupool-agent.py", {"User-Agent": "gpupool-agent/" + VERSION})
         if status != 200:
@@ -581,8 +608,8 @@ class Keeper:
     """Runs one command and owns everything that descends from it; a single-threaded process of its own.
 
     It reads one line of JSON, says `+`, starts the command in a session of its own, copies what it prints to the log
-    file, and obeys single bytes: `t` asks the command's group to end and kills all after a second, `k` kills at once.
-    So does the end of the control socket, which is how the death of the agent is known. Being a subreaper it inherits
+    file, and obeys single bytes: `n` tells the command's group that its session ends soon (SIGURG, which is ignored
+    where nobody asks for it), `t` asks it to end and kills all after a second, `k` kills at once. So does the end of the control socket, which is how the death of the agent is known. Being a subreaper it inherits
     every daemon that the command leaves behind; it reports the end only when not one descendant is left.
     """
     GRACE = 1.0
@@ -698,9 +725,11 @@ class Keeper:
             return b""
 
     def _obey(self, order):
+        if b"n" in order:
+            self._signal_group(signal.SIGURG)
         if not order or b"k" in order:
             self._sweeping = True
-        elif self._kill_at is None:
+        elif b"t" in order and self._kill_at is None:
             self._kill_at = now() + self.GRACE
             self._signal_group(signal.SIGTERM)
         return bool(order)
@@ -961,7 +990,7 @@ def good_name(name):
 class JobDir:
     """The directory of one attempt. The job owns only the folders in it, so it can replace nothing that the agent
     opens by name; everything read back is opened as a plain file of the job or not at all."""
-    FOLDERS = ("run", "home", "box", "out", "inputs")
+    FOLDERS = ("run", "home", "box", "out", "inputs", "checkpoint")
 
     def __init__(self, path, tmp, uid):
         self.path, self.tmp, self.uid = path, tmp, uid
@@ -1064,6 +1093,59 @@ class JobDir:
             except OSError:
                 continue
         return ""
+
+    def notice(self, seconds):
+        """Say in a file of ours, which the job may read, that its session ends."""
+        text = json.dumps({"reason": "deadline", "seconds": round(seconds)}) + "\n"
+        with open(self("notice.new"), "w") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), 0o644)
+        os.replace(self("notice.new"), self("notice"))
+
+    def has_checkpoint(self):
+        return bool(os.listdir(self("checkpoint")))
+
+    def pack(self):
+        """The plain files of the checkpoint directory as one file, since half of a checkpoint is none. No process of
+        the job is left."""
+        file = open(self(CHECKPOINT), "w+b")
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for folder, _, names, fd in os.fwalk(self("checkpoint"), follow_symlinks=False):
+                for name in sorted(names):
+                    try:
+                        data = open_plain(name, self.uid, dir_fd=fd)
+                    except OSError as error:
+                        self.note("checkpoint: %s is left out: %s" % (name, error))
+                        continue
+                    with data:
+                        path = os.path.join(folder, name)
+                        info = tarfile.TarInfo(os.path.relpath(path, self("checkpoint")))
+                        info.size = os.fstat(data.fileno()).st_size
+                        tar.addfile(info, data)
+        file.seek(0)
+        return file
+
+    def unpack(self, file):
+        """What pack() made. A job may have left another file of that name, so nothing but plain files below the
+        directory is made of it, and no more bytes than it has."""
+        room = os.fstat(file.fileno()).st_size
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                parts = member.name.split("/")
+                room -= member.size
+                if not member.isreg() or room < 0 or not all(parts) or "." in parts or ".." in parts:
+                    raise ValueError("%s has no place in it" % plain(member.name, 200))
+                path = self("checkpoint", *parts)
+                os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+                with open(path, "xb") as out:
+                    shutil.copyfileobj(tar.extractfile(member), out)
+        if self.uid:
+            own_tree(self("checkpoint"), self.uid)
+
+    def empty_checkpoint(self):
+        for name in os.listdir(self("checkpoint")):
+            path = self("checkpoint", name)
+            remove_tree(path) if os.path.isdir(path) else os.unlink(path)
 
     def artifacts(self):
         """Yields (name, open file, None) for what can be uploaded and (name, None, why) for what cannot."""
@@ -1339,6 +1421,7 @@ class Job:
         self.id, self.lease = spec["jobId"], spec["lease"]
         self.lease_ends = sent + number(spec.get("leaseSeconds"))
         self.gpus = int(number(spec.get("gpus"), 1))
+        self.training = spec.get("type") == "training"
         self.devices = []
         self.uid = 0
         self.dir = None
@@ -1349,6 +1432,8 @@ class Job:
         self._why = ""
         self._ended = False                     # no process is left; leases and limits have nothing to stop
         self._stop_at = None
+        self._noticed = False
+        self._hand_over_at = None               # a training that left a checkpoint ends then, so that it can be kept
 
     def start(self):
         seconds = number(self.spec.get("timeoutSeconds"), None)
@@ -1366,7 +1451,28 @@ class Job:
             return "released", "its lease ended without renewal"
         if self._stop_at and moment >= self._stop_at:
             return "timed_out", "ran longer than %g s" % self.spec["timeoutSeconds"]
+        if self._hand_over_at and moment >= self._hand_over_at and self.dir.has_checkpoint():
+            return "released", "its session ends, and it goes on in another"
         return None
+
+    def notice(self, seconds):
+        """Its session ends in so many seconds: it is told once."""
+        with self._lock:
+            if self._noticed or self._ended or not self.dir:
+                return
+            self._noticed = True
+            try:
+                self.dir.notice(seconds)
+            except OSError as error:
+                say("job %s: no notice: %s", self.id, error)
+            if self._child:
+                self._child.order(b"n")
+        if self.training:
+            self._hand_over_at = now() + seconds - min(HAND_OVER, seconds / 2)
+        say("job %s: told that its session ends in %d s", self.id, seconds)
+
+    def keeps_checkpoint(self):
+        return self.training and self.dir is not None and self.dir.has_checkpoint()
 
     def stop(self, state, why, order=b"t"):
         with self._lock:
@@ -1424,8 +1530,10 @@ class Job:
             env.update(VIRTUAL_ENV=venv, PATH=os.path.join(venv, "bin") + os.pathsep + env["PATH"])
         env.update(GPUPOOL_JOB_ID=self.id, GPUPOOL_ATTEMPT=str(self.spec.get("attempt", 1)),
                    GPUPOOL_RESULT=self.dir("box", "result.json"), GPUPOOL_PROGRESS=self.dir("box", "progress"),
-                   GPUPOOL_OUT=self.dir("out"), GPUPOOL_INPUTS=self.dir("inputs"),
+                   GPUPOOL_OUT=self.dir("out"), GPUPOOL_INPUTS=self.dir("inputs"), GPUPOOL_NOTICE=self.dir("notice"),
                    CUDA_VISIBLE_DEVICES=",".join(self.devices), CUDA_DEVICE_ORDER="PCI_BUS_ID")
+        if self.training:
+            env["GPUPOOL_CHECKPOINT"] = self.dir("checkpoint")
         return env
 
     def _main(self):
@@ -1437,6 +1545,8 @@ class Job:
             shipper = Shipper(self)
             shipper.start()
             item.update(self._outcome())
+            if item["state"] in ("released", "failed", "timed_out") and self.keeps_checkpoint():
+                self._keep_checkpoint()
             if item["state"] in ("succeeded", "failed", "timed_out"):
                 self._ship(item, shipper)
             else:
@@ -1475,12 +1585,16 @@ class Job:
     def _execute(self):
         payload = Payload(self.spec)
         self.dir.fill(payload)
+        if self.training:
+            self._restore()
         venv = self.agent.venvs.get(self, payload.requirements) if payload.requirements else None
         python = os.path.join(venv, "bin", "python") if venv else sys.executable
         argv = payload.command or [python, "-u", "main.py"] + payload.args
         secrets = self._secrets(payload.secrets) if payload.secrets else {}
         end = self.command(argv, self._job_environment(payload, venv, secrets))
         del secrets
+        if end.get("exit") == GIVE_BACK and self.training and self._noticed:
+            return {"state": "released"}
         if end.get("exit") != 0:
             return {"state": "failed", "error": failure(end, self.dir.tail())}
         outcome = {"state": "succeeded"}
@@ -1533,6 +1647,46 @@ class Job:
             if not isinstance(value, str) or "\0" in value:
                 raise JobFailed("secret_refused", "the value of %s cannot be in an environment" % name)
         return values
+
+    def _restore(self):
+        """What an earlier attempt left in $GPUPOOL_CHECKPOINT lies there again."""
+        link, backoff = self.agent.server.link(), Backoff(self.agent.settings.retry)
+        try:
+            with open(self.dir(CHECKPOINT), "w+b") as file:
+                while True:
+                    try:
+                        if not self.agent.server.checkpoint(link, self, file):
+                            return
+                        break
+                    except Unreachable as error:
+                        say("job %s: no checkpoint yet: %s", self.id, error)
+                        self._sleep(backoff.delay(error.retry_after))
+                file.seek(0)
+                self.dir.unpack(file)
+            self.dir.note("the checkpoint of an earlier attempt was given back")
+        except (tarfile.TarError, ValueError, FileExistsError, NotADirectoryError) as error:
+            self.dir.empty_checkpoint()
+            self.dir.note("the checkpoint of an earlier attempt cannot be read: %s" % error)
+        except Refused as no:
+            if no.status != 410:
+                raise JobFailed("checkpoint", "the server gave no checkpoint: %s" % no)
+            self.void()
+            raise JobStopped
+        finally:
+            link.close()
+            os.unlink(self.dir(CHECKPOINT))
+
+    def _keep_checkpoint(self):
+        link = self.agent.server.link()
+        try:
+            with self.dir.pack() as file:
+                self._upload_one(link, CHECKPOINT, file)
+                say("job %s: checkpoint of %d bytes kept", self.id, file.tell())
+        except (OSError, Refused, tarfile.TarError) as error:
+            say("job %s: checkpoint not kept: %s", self.id, error)
+            self.dir.note("checkpoint not kept: %s" % error)
+        finally:
+            link.close()
 
     def _ship(self, item, shipper):
         """Log, artifacts, result, in this order: whoever sees the result can have the rest."""
@@ -2038,11 +2192,18 @@ class Agent:
                 due = job.due(moment)
                 if due:
                     self._stop_job(job, *due)
-            if self.deadline.at is not None and moment >= self.deadline.at - DEADLINE_MARGIN:
-                self.end("deadline", 0)
+            if self.deadline.at is not None:
+                self._near_deadline(self.deadline.at - moment)
             if self._draining and not self._holding():
                 self._drained()
         return self._finish()
+
+    def _near_deadline(self, left):
+        if left <= (NOTICE_MOST if self._draining else NOTICE_OWN):
+            for job in self._each_job():
+                job.notice(left)
+        if left <= DEADLINE_MARGIN:
+            self.end("deadline", 0)
 
     def _drained(self):
         if self._upgrade is None:
@@ -2084,7 +2245,8 @@ class Agent:
 
     def _release(self):
         """Give back what runs, and deliver what is finished, within a few seconds."""
-        until = now() + STOP_SECONDS
+        keeps = any(job.keeps_checkpoint() for job in self._each_job())
+        until = now() + (CHECKPOINT_PUT if keeps else STOP_SECONDS)
         for job in self._each_job():
             self._stop_job(job, "released", "the agent ends")
         link = self.server.link()

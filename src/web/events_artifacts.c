@@ -24,7 +24,7 @@ enum {
 
 struct artifacts {
 	struct events *ev;
-	struct batch begin, commit, find;
+	struct batch begin, commit, find, checkpoint;
 	struct disk *disk;
 	struct upload *first;
 	int uploads;
@@ -450,6 +450,7 @@ void events_artifact_put(struct events *ev, struct exchange *x)
 struct lookup {
 	int64_t id;
 	const char *name;
+	const char *lease; /* of the agent that asks; NULL = a person does */
 };
 
 static void bind_find(struct batch *b, struct arg *args)
@@ -470,6 +471,24 @@ static void bind_find(struct batch *b, struct arg *args)
 	}
 }
 
+static void bind_checkpoint(struct batch *b, struct arg *args)
+{
+	for (int k = 0; k < 3; k++)
+		array_begin(&b->buf[k]);
+	for (int i = 0; i < b->n; i++) {
+		const struct exchange *x = exchange_of(b->items[i]);
+		const struct lookup *l = x->state;
+
+		array_add_bytes(&b->buf[0], x->token, CRYPTO_HASH);
+		array_add_i64(&b->buf[1], l->id);
+		array_add_str(&b->buf[2], str_of(l->lease));
+	}
+	for (int k = 0; k < 3; k++) {
+		array_end(&b->buf[k]);
+		args[k] = arg_buf(&b->buf[k]);
+	}
+}
+
 static void find_done(struct batch *b, const struct rows *rows)
 {
 	int row = 0;
@@ -480,7 +499,11 @@ static void find_done(struct batch *b, const struct rows *rows)
 		const char *last = strrchr(l->name, '/');
 		int at = row_of(rows, i + 1, &row);
 
-		if (at < 0) {
+		if (at < 0 && l->lease) {
+			exchange_fail(x, ERR_GONE, "This session does not hold that lease.");
+			continue;
+		}
+		if (at < 0 || row_null(rows, at, "path")) {
 			exchange_fail(x, ERR_NOT_FOUND, "There is no such file.");
 			continue;
 		}
@@ -512,6 +535,28 @@ void events_artifact_get(struct events *ev, struct exchange *x)
 	exchange_batch(x, &ev->artifacts->find);
 }
 
+const struct field checkpoint_query[] = {
+	{"lease", FIELD_STRING, FIELD_REQUIRED, .min = 36, .max = 36, .doc = "The lease under which the job runs."},
+	{0},
+};
+
+void events_checkpoint_get(struct events *ev, struct exchange *x)
+{
+	struct lookup *l = arena_new(&x->arena, struct lookup);
+	struct error e = {.code = OK};
+
+	if (!l)
+		BUG("no room for a look-up");
+	l->name = "checkpoint.tar";
+	l->lease = json_cstr(x->req.params, "lease");
+	if (request_capture_id(&x->req, "id", &l->id, &e) || !str_is_uuid(str_of(l->lease))) {
+		exchange_fail(x, ERR_GONE, "This session does not hold that lease.");
+		return;
+	}
+	x->state = l;
+	exchange_batch(x, &ev->artifacts->checkpoint);
+}
+
 struct disk *artifacts_disk(const struct events *ev)
 {
 	return ev->artifacts->disk;
@@ -522,6 +567,7 @@ struct disk *artifacts_disk(const struct events *ev)
 static const struct batch_kind begin_kind = {STMT_ARTIFACT_BEGIN, BATCH_MOST, 0, bind_begin, begin_done, upload_failed, NULL};
 static const struct batch_kind commit_kind = {STMT_ARTIFACT_COMMIT, BATCH_MOST, 0, bind_commit, commit_done, upload_failed, same_job};
 static const struct batch_kind find_kind = {STMT_ARTIFACT_FIND, BATCH_MOST, 0, bind_find, find_done, exchange_item_failed, NULL};
+static const struct batch_kind checkpoint_kind = {STMT_CHECKPOINT_FIND, BATCH_MOST, 0, bind_checkpoint, find_done, exchange_item_failed, NULL};
 
 static void artifacts_open(struct events *ev)
 {
@@ -535,6 +581,7 @@ static void artifacts_open(struct events *ev)
 	batch_init(&a->begin, ev->batcher, &begin_kind, a);
 	batch_init(&a->commit, ev->batcher, &commit_kind, a);
 	batch_init(&a->find, ev->batcher, &find_kind, a);
+	batch_init(&a->checkpoint, ev->batcher, &checkpoint_kind, a);
 	if (disk_new(ev->loop, ev->config->store, &a->disk, &e))
 		log_error("artifact.store", "error=\"%s\"", e.msg);
 }

@@ -183,6 +183,8 @@ const struct route routes[] = {
 	{EVENTS(PUT, "/api/gpu/jobs/:id/artifacts/:name*", "agents.artifact"), AUTH_SESSION, PERM_NONE, BYTES((size_t)1 << 40),
 	 .async = events_artifact_put, .query = artifact_put_query, .flags = ROUTE_LENIENT | ROUTE_STREAM, .success = 201,
 	 .summary = "Stores a file of a job."},
+	{EVENTS(GET, "/api/gpu/jobs/:id/checkpoint", "agents.checkpoint"), AUTH_SESSION, PERM_NONE, NOTHING, .async = events_checkpoint_get,
+	 .query = checkpoint_query, .flags = ROUTE_LENIENT, .summary = "What an earlier attempt left to go on from (checkpoint.tar)."},
 
 	/* ---- what opens secrets ---- */
 	{SECRETS(GET, "/healthz/secrets", "secrets.health"), AUTH_NONE, PERM_NONE, NOTHING, health_get, .flags = ROUTE_NO_DATABASE,

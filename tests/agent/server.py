@@ -55,6 +55,7 @@ class Job:
         self.log = bytearray()
         self.artifacts = {}             # name → (size, sha256)
         self.kept = {}                  # name → bytes, of small ones
+        self.checkpoint = None          # bytes that an earlier attempt left
         self.progress = []
         self.item = None                # the result, once accepted
         self.items = 0                  # how often a result came
@@ -298,6 +299,13 @@ class Pool:
         answer = {"length": len(job.log)}
         return dict(answer, full=True) if len(job.log) == self.log_limit else answer
 
+    def checkpoint(self, number, query):
+        job = self._current(number, query)
+        need(job.options.get("type") == "training", "asked for the checkpoint of a job that has none")
+        if job.checkpoint is None:
+            raise Problem(404, title="Not found")
+        return job.checkpoint
+
     def artifact(self, number, name, query, size, digest):
         job = self._current(number, query)
         need("result" not in job.events, "artifact after the result")
@@ -368,7 +376,7 @@ class Route(http.server.BaseHTTPRequestHandler):
     @staticmethod
     def _name(path):
         match = re.fullmatch(r"/api/gpu/(?:workers/[^/]+/(\w+)|workers/(auto-register)|jobs/[^/]+/(logs)|"
-                             r"jobs/[^/]+/(artifacts)/.+)|/(agent)/gpupool-agent.py", path)
+                             r"jobs/[^/]+/(artifacts)/.+|jobs/[^/]+/(checkpoint))|/(agent)/gpupool-agent.py", path)
         return next((g for g in match.groups() if g), None) if match else None
 
     def _reply(self, status, body):
@@ -399,7 +407,7 @@ class Route(http.server.BaseHTTPRequestHandler):
         if isinstance(fate, int):
             raise Problem(fate, title="Storm")
         with pool.changed:
-            body = data if route in ("logs", "agent") else json.loads(data)
+            body = data if route in ("logs", "agent", "checkpoint") else json.loads(data)
             pool.calls.append((time.monotonic(), route, body))
             pool.changed.notify_all()
             if pool.fail.get(route):
@@ -413,6 +421,9 @@ class Route(http.server.BaseHTTPRequestHandler):
                 if route == "logs":
                     need(self.headers["Content-Type"] == "application/octet-stream", "type of a log call")
                     answer = pool.log(url.path.split("/")[4], query, data)
+                elif route == "checkpoint":
+                    need(self.command == "GET", "method of a checkpoint call")
+                    answer = pool.checkpoint(url.path.split("/")[4], query)
                 else:
                     need(url.path.split("/")[4] == pool.worker, "another worker")
                     act = {"claim": pool.claim, "heartbeat": pool.heartbeat, "results": pool.results,

@@ -225,7 +225,7 @@ def test_drain_of_an_idle_agent_ends_it(pool, start):
 
 def source_of(version):
     with open(PROGRAM, "rb") as file:
-        return file.read().replace(b'VERSION = "1.1.0"', b'VERSION = "%s"' % version)
+        return file.read().replace(b'VERSION = "1.2.0"', b'VERSION = "%s"' % version)
 
 
 def test_upgrade_drains_and_goes_on_with_the_same_session(pool, start):
@@ -250,7 +250,7 @@ def test_upgrade_to_what_was_not_ordered_or_cannot_run_is_refused(pool, start, s
     pool.order(order="upgrade", sha256=right)
     pool.wait(lambda: pool.bodies("agent"))
     assert pool.finish(pool.submit("pass"))["state"] == "succeeded"
-    assert pool.user_agents == ["gpupool-agent/1.1.0"]
+    assert pool.user_agents == ["gpupool-agent/1.2.0"]
 
 
 @pytest.mark.parametrize("status, code", [(401, 3), (410, 5)])

@@ -214,6 +214,7 @@ static const struct {
 	{STMT_LOG_READ, "('{1}', '{1}', '{0}', '{0}', '{0}')"},
 	{STMT_ARTIFACT_BEGIN, "('{\"\\\\x00\"}', '{1}', '" NO_UUID "', '{a}', '{1}', '{\"\\\\x00\"}', 100)"},
 	{STMT_ARTIFACT_COMMIT, "('{\"\\\\x00\"}', '{1}', '" NO_UUID "', '{a}', '{1}', '{\"\\\\x00\"}', '{a}', 100)"},
+	{STMT_CHECKPOINT_FIND, "('{\"\\\\x00\"}', '{1}', '" NO_UUID "')"},
 	{STMT_ARTIFACT_FIND, "('{1}', '{1}', '{a}')"},
 	{STMT_EVENT_READ, "('10', 1)"},
 	{STMT_PEOPLE_RESOLVE, "('[]')"},

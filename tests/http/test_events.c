@@ -826,6 +826,37 @@ START_TEST(test_artifacts)
 }
 END_TEST
 
+/* What an attempt left is the next one's, wherever that runs, and nobody else's. */
+#define CHECKPOINT_OF "/api/gpu/jobs/%s/checkpoint?lease=%s"
+
+START_TEST(test_checkpoint)
+{
+	struct agent a = {0}, b = {0};
+	const char *id, *lease;
+	const struct json *j;
+	struct str bytes = STR("of the first attempt");
+
+	open_rig();
+	agent_start(&a, r.account, 1);
+	agent_start(&b, r.account, 1);
+	submit("");
+	j = json_at(claim(&a, 1, 5, ""), 0);
+	id = keep(j, "jobId");
+	lease = keep(j, "lease");
+	ck_assert_int_eq(fc_call(&a.c, "GET", world_text(r.w, CHECKPOINT_OF, id, lease), a.token, NULL), 404); /* nothing yet */
+	ck_assert_int_eq(put(&a, world_text(r.w, "%s/artifacts/checkpoint.tar", id), lease, bytes, digest(bytes), (long long)bytes.len), 201);
+	ck_assert_int_eq(fc_call(&a.c, "GET", world_text(r.w, CHECKPOINT_OF, id, lease), a.token, NULL), 200);
+	ck_assert(strstr(a.c.out.ptr, "X-Accel-Redirect: /internal/store/"));
+	ck_assert_int_eq(fc_call(&b.c, "GET", world_text(r.w, CHECKPOINT_OF, id, lease), b.token, NULL), 410); /* another session's lease */
+	ck_assert_int_eq(fc_call(&a.c, "GET", world_text(r.w, CHECKPOINT_OF, id, "00000000-0000-4000-8000-000000000000"), a.token, NULL), 410);
+	ck_assert_int_eq(fc_call(&a.c, "GET", world_text(r.w, CHECKPOINT_OF, id, "x"), a.token, NULL), 400);
+	ck_assert_int_eq(fc_call(&a.c, "GET", world_text(r.w, CHECKPOINT_OF, id, lease), person_token(&r.ann), NULL), 410); /* no session */
+	fc_close(&a.c);
+	fc_close(&b.c);
+	close_rig();
+}
+END_TEST
+
 /* ---- event streams ---- */
 
 START_TEST(test_event_stream)
@@ -1310,6 +1341,7 @@ int main(void)
 	tcase_add_test(t, test_logs);
 	tcase_add_test(t, test_log_is_followed);
 	tcase_add_test(t, test_artifacts);
+	tcase_add_test(t, test_checkpoint);
 	tcase_add_test(t, test_slow_uploads);
 	tcase_add_test(t, test_event_stream);
 	tcase_add_test(t, test_people);
