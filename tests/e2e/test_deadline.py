@@ -23,9 +23,16 @@ json.dump({"begun": begun, "steps": step}, open(os.environ["GPUPOOL_RESULT"], "w
 """
 
 
+def without_workers(admin):
+    for n in admin.get("/api/gpu/workers/notebooks")["notebooks"]:
+        admin.call("DELETE", f"/api/gpu/workers/notebooks/{n['id']}")
+    until(lambda: not admin.get("/api/gpu/workers/notebooks")["notebooks"])
+
+
 def test_training_goes_on_in_the_next_session(own_stack):
     stack = own_stack()
     admin = stack.admin
+    without_workers(admin)
     worker = admin.worker(maxSessionSeconds=60)
     first = admin.healthy(worker)["session"]["id"]
     job = admin.submit(TRAINING, type="training", maxAttempts=1)
@@ -38,7 +45,7 @@ def test_training_goes_on_in_the_next_session(own_stack):
     outcomes = [a["outcome"] for a in admin.attempts(job)]
     assert outcomes == ["released", "succeeded"], outcomes
     assert admin.notebook(worker)["session"]["id"] != first         # it started anew by itself
-    assert "told" in admin.call("GET", f"/api/gpu/jobs/{job}/logs?attempt=1").body.decode()
+    assert "checkpoint of an earlier attempt was given back" in admin.log(job)
     reasons = {d["reason"] for d in admin.get(f"/api/gpu/decisions?subject=worker%20{worker}")["decisions"]}
     assert "Its session reaches its deadline." in reasons
 
@@ -66,6 +73,7 @@ def test_job_of_two_slots_beside_a_stream_of_one(own_stack, tmp_path):
     """Its owner has used more than the stream's, so that each free slot would go to the stream."""
     stack = own_stack(GPUPOOL_PLACE_HOLD_SECONDS="4")
     admin = stack.admin
+    without_workers(admin)
     with two_slots(stack, tmp_path):
         # Jobs of one slot each, never two that end at once, and always more of them.
         stream = [admin.submit("import time; time.sleep(%r)" % (1.5 + 0.35 * (i % 3)), priority=9) for i in range(60)]
