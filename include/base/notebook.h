@@ -2,7 +2,7 @@
  * notebook - the Jupyter notebook (.ipynb) that starts a worker's agent, for
  * whoever runs it: a person who opens it in Colab, or a provider's machine.
  *
- * Its code is src/agent/colab-start.py with its values filled in, the agent
+ * Its code is a script of src/agent with its values filled in, the agent
  * among them, behind the mark by which it is known again:
  *
  *     # gpupool intent <uuid of the start>
@@ -23,6 +23,7 @@
 enum { NOTEBOOK_MOST = 1 << 20 }; /* bytes that one may have */
 
 struct notebook {
+	const char *script;        /* of src/agent; NULL = colab-start.py */
 	struct str intent;         /* uuid */
 	int64_t worker;
 	const char *installation;  /* uuid of this gpupool */
@@ -36,7 +37,7 @@ struct notebook {
 	bool detach;               /* its cell ends at once, the agent goes on in the background */
 };
 
-/* The code alone; ret should be BUF_SECRET(NOTEBOOK_MOST).  ERR_INVALID: this program was built without its agent,
+/* The code alone; ret should be BUF_SECRET(NOTEBOOK_MOST), or of what is taken where it goes.  ERR_INVALID: this program was built without its agent,
  * or it would be too large. */
 enum err notebook_source(const struct notebook *n, struct buf *ret, struct error *e) must_check;
 /* The whole file. */

@@ -31,7 +31,7 @@ static void add_value(struct buf *b, const struct notebook *n, struct str name)
 	else if (str_eqz(name, "AGENT"))
 		crypto_base64(agent->bytes.ptr, agent->bytes.len, b);
 	else
-		BUG("colab-start.py names a value %.*s", STR_ARG(name));
+		BUG("a start script names a value %.*s", STR_ARG(name));
 }
 
 /* The script with its places "@NAME@", and @NAME@ on a line of its own, filled in. */
@@ -57,20 +57,20 @@ static void add_script(struct buf *b, const struct notebook *n, struct str scrip
 	}
 }
 
-static enum err too_large(struct error *e)
+static enum err too_large(const struct buf *b, struct error *e)
 {
-	return error_set(e, ERR_INVALID, "The notebook would be larger than %d bytes.", NOTEBOOK_MOST);
+	return error_set(e, ERR_INVALID, "The notebook would be larger than %zu bytes.", b->max);
 }
 
 enum err notebook_source(const struct notebook *n, struct buf *ret, struct error *e)
 {
-	const struct asset *script = asset_find("agent/colab-start.py");
+	const struct asset *script = asset_find(n->script ? n->script : "agent/colab-start.py");
 
 	if (!script || !asset_find("agent/gpupool-agent.py"))
 		return error_set(e, ERR_INVALID, "This program was built without its agent.");
 	buf_addf(ret, "# gpupool intent %.*s\n# gpupool worker %lld of %s\n", STR_ARG(n->intent), (long long)n->worker, n->installation);
 	add_script(ret, n, script->bytes);
-	return ret->failed ? too_large(e) : OK;
+	return ret->failed ? too_large(ret, e) : OK;
 }
 
 /* ---- the file ------------------------------------------------------------- */
@@ -131,5 +131,5 @@ enum err notebook_write(const struct notebook *n, struct buf *ret, struct error 
 		 n->people ? ",\"cellView\":\"form\"" : "");
 	buf_add_json(ret, buf_str(&source));
 	buf_adds(ret, "]}]}");
-	return ret->failed ? too_large(e) : OK;
+	return ret->failed ? too_large(ret, e) : OK;
 }

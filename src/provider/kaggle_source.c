@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "base/asset.h"
+#include "base/notebook.h"
 
 /* ---- the mark ------------------------------------------------------------- */
 
@@ -36,59 +36,23 @@ bool kaggle_mark_read(struct str source, struct kaggle_mark *ret)
 
 /* ---- the source ----------------------------------------------------------- */
 
-/* A JSON string is a Python string too, and has no line break that could end it. */
-static void add_value(struct buf *b, const struct launch *l, struct str name)
-{
-	const struct asset *agent = asset_find("agent/gpupool-agent.py");
-
-	if (str_eqz(name, "SERVER"))
-		buf_add_json(b, str_of(l->server_url));
-	else if (str_eqz(name, "TOKEN"))
-		buf_add_json(b, (struct str){l->token->ptr, l->token->len});
-	else if (str_eqz(name, "RESOURCE"))
-		buf_add_json(b, str_of(l->resource ? l->resource : "cpu"));
-	else if (str_eqz(name, "AGENT"))
-		crypto_base64(agent->bytes.ptr, agent->bytes.len, b);
-	else
-		BUG("kaggle-start.py names a value %.*s", STR_ARG(name));
-}
-
-/* The script with its places "@NAME@", and @NAME@ on a line of its own, filled in. */
-static void add_script(struct buf *b, const struct launch *l, struct str script)
-{
-	struct str line;
-
-	while (str_cut(&script, '\n', &line)) {
-		ptrdiff_t at = str_index(line, '@');
-		bool quoted = at > 0 && line.ptr[at - 1] == '"' && str_ends(line, "@\"");
-		bool whole = at == 0 && line.len > 2 && str_ends(line, "@");
-
-		if (quoted || whole) {
-			size_t after = (size_t)at + 1, tail = quoted ? 2 : 1;
-
-			buf_add(b, line.ptr, (size_t)at - quoted);
-			add_value(b, l, (struct str){line.ptr + after, line.len - after - tail});
-		} else {
-			buf_addstr(b, line);
-		}
-		if (script.ptr)
-			buf_addc(b, '\n');
-	}
-}
-
 enum err kaggle_source_make(struct provider_call *c, const struct launch *l, struct str *ret)
 {
-	const struct asset *script = asset_find("agent/kaggle-start.py"), *agent = asset_find("agent/gpupool-agent.py");
-	cleanup_buf struct buf b = BUF_INIT(KAGGLE_SOURCE_MOST);
+	const struct notebook n = {
+		.script = "agent/kaggle-start.py",
+		.intent = l->intent,
+		.worker = l->worker,
+		.installation = c->installation,
+		.resource = l->resource,
+		.token = {l->token->ptr, l->token->len},
+		.server_url = l->server_url,
+	};
+	cleanup_buf struct buf b = BUF_SECRET(KAGGLE_SOURCE_MOST);
+	enum err err = notebook_source(&n, &b, c->error);
 
-	if (!script || !agent)
-		return error_set(c->error, ERR_INVALID, "This program was built without its agent.");
-	buf_addf(&b, "# gpupool intent %.*s\n# gpupool worker %lld of %s\n", STR_ARG(l->intent), (long long)l->worker, c->installation);
-	add_script(&b, l, script->bytes);
-	if (b.failed)
-		return error_set(c->error, ERR_INVALID, "The notebook's source would be larger than Kaggle takes.");
+	if (err)
+		return err;
 	*ret = arena_str(c->arena, buf_str(&b));
-	crypto_wipe(b.ptr, b.len);
 	return ret->ptr ? OK : kaggle_no_memory(c);
 }
 
