@@ -19,6 +19,10 @@
 
 #include "control/reconcile.h"
 
+/* What a call may take in seconds: most of them, and those that start, list or fetch.  The time of a claim is longer
+ * than all that is called under it. */
+enum { CALL_SECONDS = 60, CALL_LONG_SECONDS = 150 };
+
 /* Could a call be made now?  OK, or what it would get.  For a start also ERR_UNAVAILABLE
  * "unchecked" while nobody knows whether the credentials are good, and whose. */
 enum err call_ready(struct reconciler *r, const struct provider *p, bool start, struct error *e) must_check;
@@ -34,7 +38,7 @@ enum err call_poll(struct reconciler *r, const struct provider *p, const struct 
 		   struct error *e) must_check;
 enum err call_stop(struct reconciler *r, const struct provider *p, const struct run *run, bool insist, struct error *e) must_check;
 enum err call_remove(struct reconciler *r, const struct provider *p, const struct run *run, struct error *e) must_check;
-enum err call_outputs(struct reconciler *r, const struct provider *p, const struct run *run, struct outputs *ret,
+enum err call_outputs(struct reconciler *r, const struct provider *p, const struct run *run, bool log_only, struct outputs *ret,
 		      struct error *e) must_check;
 /* The agent's last words, STR_NULL when there are none to be had. */
 struct str call_log_tail(struct reconciler *r, const struct provider *p, const struct run *run);

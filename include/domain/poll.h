@@ -40,7 +40,7 @@ struct poll {
 	bool got_none, got_other;  /* of what was asked: no such thing at all; another, or less of it */
 };
 
-enum { POLL_CLAIM_SECONDS = 200 };
+enum { POLL_CLAIM_SECONDS = 300 };
 
 /* False when none is due. */
 enum err poll_claim(struct db *db, struct arena *a, const struct buf *providers, double grace, struct poll *ret, bool *any,
@@ -50,11 +50,13 @@ enum err poll_next(struct db *db, int64_t session, double seconds, int failures,
 /* It is watched no more. */
 enum err poll_end(struct db *db, int64_t session, struct error *e) must_check;
 
-/* What it left: the end of its log, and files; content STR_NULL = too large to keep. */
+/* What it left: the end of its log, and files; content STR_NULL = too large to keep.  last: nothing more is
+ * expected, so that it may be deleted where it was. */
 struct poll_file {
 	struct str name, content;
 	int64_t size;
 };
-enum err poll_keep(struct db *db, int64_t session, struct str log, const struct poll_file *files, size_t n, struct error *e) must_check;
+enum err poll_keep(struct db *db, int64_t session, struct str log, const struct poll_file *files, size_t n, bool last,
+		   struct error *e) must_check;
 
 #endif

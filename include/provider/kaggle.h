@@ -166,6 +166,9 @@ enum err kaggle_outputs(struct provider_call *c, const struct run *run, struct o
 /* Text of a log as Kaggle sends it: JSON in a string, or plain.  At most
  * KAGGLE_LOG_MOST bytes of well-formed text, the end of a longer one. */
 void kaggle_log_read(struct str raw, struct buf *ret);
+/* An answer about outputs of which only the beginning came: its log as far as it goes, "logCut": true if that is not
+ * its end, its files and its next page if they came whole.  NULL when there is nothing of use; the caller's. */
+struct json *kaggle_answer_head(struct str cut);
 /* Tokens of ours and Kaggle's become asterisks. */
 void kaggle_hide_tokens(char *text, size_t len);
 /* What a log says about why the run ended: a code of a few words, and a

@@ -50,6 +50,7 @@ struct provider_call {
 	int64_t account;               /* id of the account here; 0 = none */
 	int64_t deadline_ms;           /* clock_ms() at which the call must have returned */
 	struct error *error;           /* a sentence that a person can act on */
+	bool log_only;                 /* outputs(): the files are kept already, only the log is missing */
 	int64_t retry_after_s;         /* set by a call that was told when to come back; else -1 */
 	struct str picture;            /* set where a person must act: a PNG of what is asked of them; in the arena */
 };

@@ -103,11 +103,11 @@ from session s join worker w on w.account_id = s.account_id and w.state = 'waiti
 where s.id = $1::bigint and o.worker_id = w.id and o.state = 'open';
 
 -- name: session_keep
--- What it left: $2 the log's end, or null; $3 names, $4 sizes, $5 contents (null = too large).
--- No row: it was kept before.
+-- What it left: $2 the log's end, or null; $3 names, $4 sizes, $5 contents (null = too large); $6 nothing more is
+-- expected.  What was kept before stays.
 with s as (
-  update session set outputs_at = now(), log_tail = coalesce($2, log_tail)
-  where id = $1::bigint and outputs_at is null
+  update session set outputs_at = case when $6::boolean then coalesce(outputs_at, now()) else outputs_at end, log_tail = coalesce($2, log_tail)
+  where id = $1::bigint
   returning id),
 files as (
   insert into session_output(session_id, name, size, content)

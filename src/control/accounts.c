@@ -189,10 +189,12 @@ static enum err compare(struct check *c, const struct run_list *list)
 
 		if (!f)
 			continue;
-		if (row_null(&rows, i, "session_id") || row_bool(&rows, i, "deleted"))
+		if (row_null(&rows, i, "session_id"))
 			err = remove_stray(c, f);
 		else if (!of_session(f, &rows, i))
 			log_warn("run.foreign", "account=%lld intent=%.*s", (long long)c->id, STR_ARG(f->intent));
+		else if (row_bool(&rows, i, "deleted"))
+			err = remove_stray(c, f);
 		else if (!row_bool(&rows, i, "referenced"))
 			err = adopt(c, f, row_i64(&rows, i, "session_id"));
 	}

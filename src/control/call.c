@@ -8,8 +8,7 @@
 #include "domain/circuit.h"
 #include "domain/sealed.h"
 
-/* Well below the time of a claim, which must not end during a call. */
-enum { CALL_MS = 20000, REMOTE_MS = 60000, START_MS = 150000 };
+enum { CALL_MS = 20000, REMOTE_MS = CALL_SECONDS * 1000, START_MS = CALL_LONG_SECONDS * 1000 };
 enum { CHECK_SECONDS = 3 }; /* its end hurries what waits for it */
 
 struct call {
@@ -267,11 +266,13 @@ enum err call_remove(struct reconciler *r, const struct provider *p, const struc
 	return err ? err : end(&k, p->remove(&k.c, run));
 }
 
-enum err call_outputs(struct reconciler *r, const struct provider *p, const struct run *run, struct outputs *ret, struct error *e)
+enum err call_outputs(struct reconciler *r, const struct provider *p, const struct run *run, bool log_only, struct outputs *ret,
+		      struct error *e)
 {
 	struct call k;
 	enum err err = begin(&k, r, p, START_MS, ASK_ANY, e);
 
+	k.c.log_only = log_only;
 	return err ? err : end(&k, p->outputs(&k.c, run, ret));
 }
 
@@ -280,7 +281,7 @@ struct str call_log_tail(struct reconciler *r, const struct provider *p, const s
 	struct outputs out = {0};
 	struct error e;
 
-	if (!(p->caps & CAN_LOGS) || !run->reference.len || call_outputs(r, p, run, &out, &e))
+	if (!(p->caps & CAN_LOGS) || !run->reference.len || call_outputs(r, p, run, false, &out, &e))
 		return STR_NULL;
 	return out.log;
 }

@@ -26,11 +26,14 @@ enum {
 	INSIST_SECONDS = 120,      /* after the first request to the provider */
 	SAVING_SECONDS = 600,      /* the same of a run that saves what it made: insisting may delete just that */
 	REPEAT_SECONDS = 30,       /* a request is not repeated sooner */
-	LOG_SECONDS = 60,          /* a run that says nothing so long after its end had nothing to say, whatever files it left */
+	LOG_SECONDS = 60,          /* so long after its end nothing waits for its log any more */
 	KEEP_SECONDS = 600,        /* what cannot be fetched until then is let go */
 	KEEP_MOST_MS = 60000,
+	LATE_LOG_MS = 100000,      /* between two looks for a log that nothing waits for */
 	LONGEST_SECONDS = 26 * 3600, /* no provider lets a run last so long after its session */
 };
+
+_Static_assert(POLL_CLAIM_SECONDS > 2 * CALL_SECONDS + CALL_LONG_SECONDS, "a look asks, fetches, and ends");
 
 struct look {
 	struct reconciler *r;
@@ -139,7 +142,21 @@ static enum err end_as(struct look *l, const struct run_status *status, const st
 
 /* ---- it is over: what it left is kept -------------------------------------- */
 
-static enum err keep(struct look *l, const struct outputs *left)
+/* A file of the run's that is called like its log gets a number. */
+static const char *name_of(struct look *l, const struct outputs *left, const char *name)
+{
+	bool taken = !strcmp(name, "log");
+
+	for (int n = 1; name && taken; n++) {
+		taken = false;
+		name = arena_printf(&l->r->arena, "log.%d", n);
+		for (size_t i = 0; name && i < left->file_count; i++)
+			taken |= !strcmp(left->files[i].name, name);
+	}
+	return name ? name : "file";
+}
+
+static enum err keep(struct look *l, const struct outputs *left, bool last)
 {
 	struct poll_file *files = arena_array(&l->r->arena, left->file_count + 1, sizeof(*files));
 	size_t n = 0;
@@ -153,21 +170,27 @@ static enum err keep(struct look *l, const struct outputs *left)
 	for (size_t i = 0; i < left->file_count; i++) {
 		const struct output_file *f = &left->files[i];
 
-		files[n++] = (struct poll_file){str_of(f->name), f->content, f->size >= 0 ? f->size : (int64_t)f->content.len};
+		files[n++] = (struct poll_file){str_of(name_of(l, left, f->name)), f->content, f->size >= 0 ? f->size : (int64_t)f->content.len};
 	}
-	return poll_keep(l->r->db, l->w.session, left->log.len ? left->log : STR_NULL, files, n, &l->e);
+	return poll_keep(l->r->db, l->w.session, left->log.len ? left->log : STR_NULL, files, n, last, &l->e);
 }
 
-/* OK, or ERR_UNAVAILABLE while what it left may still come. */
+/* The phase says what is known of what a run left: "files" = they are kept, "mute" = there are none; in both no log. */
+static bool has_phase(const struct look *l, const char *phase)
+{
+	return l->w.phase && !strcmp(l->w.phase, phase);
+}
+
+/* OK, or ERR_UNAVAILABLE while what it left may still come; *left is what there is so far. */
 static enum err fetch(struct look *l, struct outputs *left)
 {
 	enum err err = ERR_NOT_FOUND;
 
 	*left = (struct outputs){0};
 	if (l->p->caps & CAN_LOGS)
-		err = call_outputs(l->r, l->p, &l->run, left, &l->e);
+		err = call_outputs(l->r, l->p, &l->run, has_phase(l, "files"), left, &l->e);
 	if (!err && !left->log.len && l->w.over_for < LOG_SECONDS)
-		err = ERR_UNAVAILABLE;
+		return ERR_UNAVAILABLE;
 	if (err)
 		*left = (struct outputs){0};
 	if (err == ERR_GONE || !(l->p->caps & CAN_LOGS) || l->w.over_for > KEEP_SECONDS)
@@ -175,14 +198,42 @@ static enum err fetch(struct look *l, struct outputs *left)
 	return err ? ERR_UNAVAILABLE : OK;
 }
 
-static enum err put_off_fetch(struct look *l)
+/* Files that are there are kept at once: the next look asks for the log alone. */
+static enum err put_off_fetch(struct look *l, const struct outputs *left)
 {
 	int64_t ms = (int64_t)(l->w.over_for * 500);
+	const char *phase = NULL;
 
 	ms = ms < ENDING_MS ? ENDING_MS : ms < KEEP_MOST_MS ? ms : KEEP_MOST_MS;
 	if (l->e.reason && !strcmp(l->e.reason, "circuit"))
 		ms = (int64_t)(l->r->wait_seconds * 1250);
-	return next(l, ms, l->w.failures, NULL);
+	if (left->file_count && !has_phase(l, "files") && !keep(l, left, false))
+		phase = "files";
+	CRASH_POINT("poll.files");
+	return next(l, ms, l->w.failures, phase);
+}
+
+static enum err let_go(struct look *l)
+{
+	enum err err = poll_end(l->r->db, l->w.session, &l->e);
+
+	/* A delete waits for what is now here. */
+	return err ? err : session_over(l->r->db, l->w.session, &l->e);
+}
+
+/* Nothing waits for it any more, but a log that comes late is still worth having. */
+static enum err finish_log(struct look *l)
+{
+	struct outputs left = {0};
+	enum err err = ERR_GONE;
+
+	if ((has_phase(l, "files") || has_phase(l, "mute")) && l->w.over_for < KEEP_SECONDS)
+		err = call_outputs(l->r, l->p, &l->run, has_phase(l, "files"), &left, &l->e);
+	if ((!err && !left.log.len) || (err && err != ERR_GONE))
+		return next(l, err && l->r->wait_seconds > 0 ? (int64_t)(l->r->wait_seconds * 1250) : LATE_LOG_MS, l->w.failures, NULL);
+	if (!err)
+		err = keep(l, &left, true);
+	return err && err != ERR_GONE && err != ERR_INVALID && err != ERR_TOO_LARGE ? err : let_go(l);
 }
 
 /* The jobs of a run that is over are given back at once; one that ran none first learns why it ended. */
@@ -190,6 +241,7 @@ static enum err finish(struct look *l, const struct run_status *status)
 {
 	struct outputs left = {0};
 	enum err late = l->w.kept ? OK : fetch(l, &left), err = OK;
+	bool mute = !l->w.kept && !late && !left.log.len && (l->p->caps & CAN_LOGS) && !l->e.code && l->w.over_for < KEEP_SECONDS;
 
 	if (!l->w.ended && (l->w.registered || !late || !l->w.wanted))
 		err = end_as(l, status, &left);
@@ -197,16 +249,16 @@ static enum err finish(struct look *l, const struct run_status *status)
 	if (err)
 		return err;
 	if (late)
-		return put_off_fetch(l);
-	if (!l->w.kept)
-		err = keep(l, &left);
+		return put_off_fetch(l, &left);
+	if (l->w.kept)
+		return finish_log(l);
+	err = keep(l, &left, true);
 	if (err == ERR_INVALID || err == ERR_TOO_LARGE) /* no try will do better */
-		err = keep(l, &(struct outputs){.log = left.log});
+		err = keep(l, &(struct outputs){.log = left.log}, true);
 	CRASH_POINT("poll.kept");
-	if (err)
-		return err;
-	err = poll_end(l->r->db, l->w.session, &l->e);
-	/* A delete waits for what is now here. */
+	if (err || !mute)
+		return err ? err : let_go(l);
+	err = next(l, LATE_LOG_MS, l->w.failures, left.file_count || has_phase(l, "files") ? "files" : "mute");
 	return err ? err : session_over(l->r->db, l->w.session, &l->e);
 }
 

@@ -1,7 +1,7 @@
 /* poll - see domain/poll.h. */
 #include "domain/poll.h"
 
-enum { NAME_MOST = 300, LOG_MOST = 64 << 10, COLUMN_MOST = 128 << 20 };
+enum { NAME_MOST = 1100, LOG_MOST = 64 << 10, COLUMN_MOST = 128 << 20 };
 
 static const char *kept(struct arena *a, const struct rows *r, const char *col)
 {
@@ -82,11 +82,12 @@ static void add_name(struct buf *column, struct str name)
 {
 	cleanup_buf struct buf text = BUF_INIT(4 * NAME_MOST);
 
-	add_text(&text, name, NAME_MOST / 3); /* a byte may become three */
+	add_text(&text, name, NAME_MOST);
 	array_add_str(column, buf_str(&text));
 }
 
-enum err poll_keep(struct db *db, int64_t session, struct str log, const struct poll_file *files, size_t n, struct error *e)
+enum err poll_keep(struct db *db, int64_t session, struct str log, const struct poll_file *files, size_t n, bool last,
+		   struct error *e)
 {
 	cleanup_buf struct buf names = BUF_INIT(COLUMN_MOST), sizes = BUF_INIT(COLUMN_MOST), contents = BUF_INIT(COLUMN_MOST);
 	cleanup_buf struct buf tail = BUF_INIT(3 * LOG_MOST + 1);
@@ -110,6 +111,7 @@ enum err poll_keep(struct db *db, int64_t session, struct str log, const struct 
 	if (log.ptr)
 		add_text(&tail, log, LOG_MOST);
 	return db_run(db, STMT_SESSION_KEEP,
-		      ARGS(arg_i64(session), log.ptr ? arg_buf(&tail) : arg_null(), arg_buf(&names), arg_buf(&sizes), arg_buf(&contents)), NULL,
+		      ARGS(arg_i64(session), log.ptr ? arg_buf(&tail) : arg_null(), arg_buf(&names), arg_buf(&sizes), arg_buf(&contents),
+			   arg_bool(last)), NULL,
 		      e);
 }

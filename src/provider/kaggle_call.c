@@ -200,15 +200,24 @@ enum err kaggle_refusal(struct provider_call *c, struct str text, struct str nam
 		   text);
 }
 
-/* Where the answer echoes the key itself its words are not for showing. */
+/* Where the answer echoes the key itself, or what was sent of it, its words are not for showing. */
 static struct str without_key(const struct credentials *k, struct str text)
 {
-	const struct str secrets[] = {k->key, k->token};
+	cleanup_buf struct buf auth = BUF_INIT(16 << 10);
+	struct str secrets[] = {k->key, k->token, STR_NULL}, sent;
+	bool holds = false;
 
+	authorization(k, &auth);
+	sent = buf_str(&auth);
+	str_cut(&sent, ' ', &secrets[2]); /* the scheme */
+	secrets[2] = sent;
+	/* An echo may leave out what pads it. */
+	while (secrets[2].len && secrets[2].ptr[secrets[2].len - 1] == '=')
+		secrets[2].len--;
 	for (size_t i = 0; i < ARRAY_LEN(secrets); i++)
-		if (secrets[i].len && text.len && memmem(text.ptr, text.len, secrets[i].ptr, secrets[i].len))
-			return STR_NULL;
-	return text;
+		holds |= secrets[i].len && text.len && memmem(text.ptr, text.len, secrets[i].ptr, secrets[i].len);
+	crypto_wipe(auth.ptr, auth.len);
+	return holds ? STR_NULL : text;
 }
 
 /* What a status means: only the words may make it mean more. */
@@ -264,6 +273,13 @@ static enum err no_answer(struct provider_call *c, enum err err, const struct er
 	default:
 		return error_set(c->error, ERR_UNAVAILABLE, "Kaggle cannot be reached: %.150s.", why->msg);
 	}
+}
+
+/* The first part of an answer that is larger than is taken: of a run's outputs that is better than none. */
+static enum err read_head(struct provider_call *c, const struct http_reply *reply, const struct error *why, struct json **ret)
+{
+	*ret = reply->status == 200 ? kaggle_answer_head(reply->body) : NULL;
+	return *ret ? OK : no_answer(c, ERR_TOO_LARGE, why);
 }
 
 static enum err read_answer(struct provider_call *c, const struct credentials *k, const struct http_reply *reply, struct str name, bool push,
@@ -348,6 +364,8 @@ enum err kaggle_call(struct provider_call *c, const char *method, struct json *a
 	crypto_wipe(auth.ptr, auth.len);
 	crypto_wipe(body.ptr, body.len); /* a push holds the agent's token */
 	tell(method, &reply, clock_ms() - begin, err);
+	if (err == ERR_TOO_LARGE && (flags & KAGGLE_OUTPUT))
+		return read_head(c, &reply, &why, ret);
 	return err ? no_answer(c, err, &why) : read_answer(c, &k, &reply, name, flags & KAGGLE_PUSH, ret);
 }
 

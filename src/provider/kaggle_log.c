@@ -206,6 +206,53 @@ void kaggle_log_read(struct str raw, struct buf *ret)
 	buf_add(ret, all.ptr + over, all.len - over);
 }
 
+/* ---- an answer that was cut ------------------------------------------------ */
+
+/* One member; false when the rest is cut off. */
+static bool take_member(struct scan *s, struct json *ret)
+{
+	struct str key, value;
+	const char *begin;
+	bool whole;
+
+	if (!take_string(s, &key) || !take(s, ':'))
+		return false;
+	skip_space(s);
+	begin = s->at;
+	skip_value(s);
+	whole = s->at < s->end; /* what ends a value was seen, too */
+	value = (struct str){begin, (size_t)(s->at - begin)};
+	if (str_eqz(key, "log") && str_starts(value, "\"")) {
+		cleanup_buf struct buf text = BUF_INIT(value.len + 1);
+		size_t end = value.len - (whole && value.len > 1);
+
+		add_unescaped(&text, (struct str){value.ptr + 1, end - 1});
+		json_put_str(ret, "log", buf_str(&text));
+		json_put_bool(ret, "logCut", !whole);
+	} else if (whole && (str_eqz(key, "files") || str_eqz(key, "nextPageToken"))) {
+		cleanup_json struct json *j = NULL;
+
+		if (!json_parse(value, SIZE_MAX, &j, NULL))
+			json_put(ret, str_eqz(key, "files") ? "files" : "nextPageToken", steal_ptr(j));
+	}
+	return whole && take(s, ',');
+}
+
+struct json *kaggle_answer_head(struct str cut)
+{
+	struct scan s = {cut.ptr, cut.ptr + cut.len};
+	struct json *ret = json_object();
+
+	if (take(&s, '{'))
+		while (take_member(&s, ret))
+			;
+	if (!json_has(ret, "log") && !json_has(ret, "files")) {
+		json_free(ret);
+		return NULL;
+	}
+	return ret;
+}
+
 /* ---- tokens --------------------------------------------------------------- */
 
 static size_t token_length(const char *text, size_t len)

@@ -65,10 +65,13 @@ static enum err add_files(struct provider_call *c, const struct json *answer, st
 static void read_log(const struct json *answer, struct buf *ret)
 {
 	const struct json *log = kaggle_get(answer, "log");
+	static const char cut[] = "\n[The rest of the log was too large to be fetched.]\n";
 	cleanup_buf struct buf text = BUF_INIT(64 << 20);
 
 	if (json_type_of(log) == JSON_STRING) {
 		kaggle_log_read(json_as_str(log), ret);
+		if (json_bool(answer, "logCut", false))
+			buf_adds(ret, cut);
 	} else if (json_type_of(log) == JSON_ARRAY && json_len(log)) {
 		json_write(log, &text);
 		kaggle_log_read(buf_str(&text), ret);
@@ -166,7 +169,7 @@ static enum err fill_log(struct provider_call *c, const struct buf *log, struct 
 
 enum err kaggle_outputs(struct provider_call *c, const struct run *run, struct outputs *ret)
 {
-	cleanup_buf struct buf log = BUF_INIT(KAGGLE_LOG_MOST);
+	cleanup_buf struct buf log = BUF_INIT(KAGGLE_LOG_MOST + 128);
 	struct listing *l = arena_new(c->arena, struct listing);
 	struct kaggle_reference r;
 	enum err err;
@@ -182,7 +185,8 @@ enum err kaggle_outputs(struct provider_call *c, const struct run *run, struct o
 		err = fill_log(c, &log, ret);
 	if (err)
 		return err;
-	fetch_files(c, l);
+	if (!c->log_only)
+		fetch_files(c, l);
 	ret->files = l->files;
 	ret->file_count = l->count;
 	return OK;

@@ -190,7 +190,7 @@ bool kaggle_name_valid(struct str name)
 
 bool kaggle_owner_valid(struct str owner)
 {
-	return owner.len && owner.len <= 64 && all_of(owner, "-_", true);
+	return owner.len && owner.len <= 64 && owner.ptr[0] != '.' && all_of(owner, "-_.", true);
 }
 
 bool kaggle_ref_read(struct str ref, struct str *owner, struct str *name)

@@ -91,27 +91,56 @@ static bool fetched_twice(void *unused)
 	return fake->calls[FAKE_OUTPUTS] >= 2;
 }
 
-START_TEST(test_files_of_a_run_without_a_log_are_kept_when_no_log_comes)
+START_TEST(test_names_that_are_hard_to_keep)
 {
-	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu"), first;
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu");
 	pid_t p = remote_provisioner("");
 
 	remote_wait_started(id);
 	remote_register(id, "{gpu,T4}");
+	fake_of(id)->odd = true;
+	fake_end(id, "error", "Fake says that it failed.");
+	remote_wait(1, "select count(*) from session where outputs_at is not null");
+	ck_assert_int_eq(remote_count("select count(*) from session_output where name in ('log', 'log.1', 'log.2')"), 3);
+	ck_assert_int_eq(remote_count("select count(*) from session_output where name = 'log' and content like 'the run%%'"), 1);
+	ck_assert_int_eq(remote_count("select count(*) from session_output where length(name) = 205 and octet_length(name) = 405"), 2);
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
+/* _i: none ever comes; one comes late. */
+START_TEST(test_files_of_a_run_without_a_log_are_kept_when_no_log_comes)
+{
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu"), first;
+	pid_t p = remote_provisioner("");
+	struct fake_run *run;
+
+	remote_wait_started(id);
+	remote_register(id, "{gpu,T4}");
 	first = remote_count("select session_id from worker");
-	fake_of(id)->mute = true;
+	run = fake_of(id);
+	run->mute = true;
 	remote_sql("update session set registered_at = now() - interval '1 hour'");
 	fake_end(id, "error", "Fake says that it failed.");
 	remote_wait(1, "select count(*) from session where id = %lld and state = 'ended' and over_at is not null", (long long)first);
-	/* Its log may still come. */
+	/* Its log may still come; its files are here, and not fetched again. */
 	ck_assert(wait_for(fetched_twice, NULL, REMOTE_SOON));
-	ck_assert_int_eq(remote_count("select count(*) from session_output"), 0);
+	remote_wait(2, "select count(*) from session_output where name in ('results/out.json', 'model.bin')");
+	ck_assert_int_eq(remote_count("select count(*) from session where id = %lld and outputs_at is null", (long long)first), 1);
 	ck_assert_int_eq(remote_count("select count(*) from session_poll where session_id = %lld", (long long)first), 1);
 	remote_sql("update session set over_at = now() - interval '2 minutes' where over_at is not null");
+	/* Nothing waits for it now. */
+	remote_wait(1, "select count(*) from session where id = %lld and outputs_at is not null and log_tail is null", (long long)first);
+	ck_assert_int_eq(remote_count("select count(*) from session_poll where session_id = %lld", (long long)first), 1);
+	run->mute = !_i;
+	if (!_i)
+		remote_sql("update session set over_at = now() - interval '11 minutes' where over_at is not null");
 	remote_wait(0, "select count(*) from session_poll where session_id = %lld", (long long)first);
-	ck_assert_int_eq(remote_count("select count(*) from session where id = %lld and outputs_at is not null and log_tail is null", (long long)first), 1);
-	ck_assert_int_eq(remote_count("select count(*) from session_output where name in ('results/out.json', 'model.bin')"), 2);
-	ck_assert_int_eq(remote_count("select count(*) from session_output"), 2);
+	if (_i)
+		ck_assert_int_eq(remote_count("select count(*) from session_output o join session s on s.id = o.session_id "
+					      "where o.name = 'log' and length(o.content) > 0 and s.log_tail like 'the run%%'"), 1);
+	ck_assert_int_eq(remote_count("select count(*) from session_output"), 2 + _i);
+	ck_assert_int_eq(run->fetches, 1);
 	remote_end(p, SIGTERM);
 }
 END_TEST
@@ -187,7 +216,7 @@ START_TEST(test_run_with_another_gpu_goes_on_and_says_so)
 	remote_register(same, "{gpu,T4}");
 	remote_wait_code(id, "healthy", "got_other");
 	ck_assert_int_eq(remote_count("select count(*) from worker where reason like '%%A100%%T4%%'"), 1);
-	remote_wait(2, "select count(*) from session_poll where phase = 'queued' and due > now()");
+	remote_wait_calm(2, "select count(*) from session_poll where phase = 'queued' and due > now()");
 	ck_assert_int_eq(remote_count("select count(*) from worker where state = 'healthy' and reason is null"), 1);
 	remote_end(p, SIGTERM);
 }
@@ -577,7 +606,8 @@ int main(void)
 	tcase_set_timeout(t, 180);
 	tcase_add_test(t, test_start_watch_stop_start_delete);
 	tcase_add_test(t, test_run_that_ends_unasked_gives_its_jobs_back_at_once_and_starts_again);
-	tcase_add_test(t, test_files_of_a_run_without_a_log_are_kept_when_no_log_comes);
+	tcase_add_loop_test(t, test_files_of_a_run_without_a_log_are_kept_when_no_log_comes, 0, 2);
+	tcase_add_test(t, test_names_that_are_hard_to_keep);
 	tcase_add_test(t, test_run_that_never_registers_ends_with_what_its_log_says);
 	tcase_add_test(t, test_three_runs_that_never_register_fail_the_worker);
 	tcase_add_test(t, test_run_without_the_gpu_that_was_asked_is_ended);

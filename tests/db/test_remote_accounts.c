@@ -368,7 +368,7 @@ START_TEST(test_sweep_stops_a_run_that_was_taken_for_never_begun)
 }
 END_TEST
 
-/* _i: copied to another account; of another worker. */
+/* _i: copied to another account; of another worker; copied to another account, and its worker is deleted. */
 START_TEST(test_sweep_adopts_no_run_with_a_copied_mark)
 {
 	int64_t a = remote_account(1, "ada", "good"), id = remote_worker(a, "gpu");
@@ -378,7 +378,9 @@ START_TEST(test_sweep_adopts_no_run_with_a_copied_mark)
 	remote_account(2, "bob", "good");
 	lose(id);
 	run = fake_of(id);
-	if (_i)
+	if (_i == 2)
+		remote_sql("update worker set state = 'deleted', desired = 'deleted', deleted_at = now()");
+	if (_i == 1)
 		run->worker = id + 1;
 	else
 		snprintf(run->owner, sizeof(run->owner), "bob");
@@ -414,7 +416,7 @@ int main(void)
 	tcase_add_test(t, test_memory_of_who_opens_credentials_is_closed);
 	tcase_add_test(t, test_sweep_removes_strays_adopts_the_lost_and_leaves_others_alone);
 	tcase_add_test(t, test_sweep_stops_a_run_that_was_taken_for_never_begun);
-	tcase_add_loop_test(t, test_sweep_adopts_no_run_with_a_copied_mark, 0, 2);
+	tcase_add_loop_test(t, test_sweep_adopts_no_run_with_a_copied_mark, 0, 3);
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }

@@ -21,7 +21,7 @@ static void check_ref(struct str ref)
 	if (!kaggle_ref_read(ref, &owner, &name))
 		return;
 	check(owner.len && name.len && !memchr(owner.ptr, '/', owner.len) && !memchr(name.ptr, '/', name.len));
-	check(!memchr(name.ptr, '.', name.len) && !memchr(owner.ptr, '.', owner.len) && str_is_utf8(name) && str_is_utf8(owner));
+	check(!memchr(name.ptr, '.', name.len) && owner.ptr[0] != '.' && str_is_utf8(name) && str_is_utf8(owner));
 	check(owner.ptr >= ref.ptr && name.ptr + name.len <= ref.ptr + ref.len);
 }
 
@@ -71,6 +71,15 @@ static void look(const struct json *o)
 		look(json_at(o, i));
 }
 
+/* What came before a cut is read as if it were all. */
+static void check_head(struct str cut)
+{
+	struct json *head = kaggle_answer_head(cut);
+
+	check(!head || json_type_of(head) == JSON_OBJECT);
+	json_free(head);
+}
+
 int LLVMFuzzerTestOneInput(const unsigned char *bytes, size_t len)
 {
 	cleanup_json struct json *j = NULL;
@@ -78,6 +87,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *bytes, size_t len)
 
 	check_ref(text);
 	check_mark(text);
+	check_head(text);
 	check_file(text);
 	if (json_parse(text, 1 << 16, &j, NULL) == OK)
 		look(j);

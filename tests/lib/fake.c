@@ -10,6 +10,10 @@
 #include "base/clock.h"
 #include "base/json.h"
 
+#define TEN "\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9\xc3\xa9"
+#define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
+#define LONG_NAME HUNDRED "/" HUNDRED "/" HUNDRED "/" HUNDRED
+
 struct shared {
 	pthread_mutex_t lock; /* robust: its holder may be killed */
 	struct fake fake;
@@ -344,6 +348,9 @@ static enum err outputs(struct provider_call *c, const struct run *run, struct o
 {
 	static const struct output_file files[] = {
 		{.name = "results/out.json", .size = 2, .content = {"{}", 2}}, {.name = "model.bin", .size = 1 << 30, .content = {NULL, 0}}};
+	static const struct output_file odd[] = {
+		{.name = "log", .size = 2, .content = {"{}", 2}}, {.name = "log.1", .size = 2, .content = {"{}", 2}},
+		{.name = LONG_NAME "/a", .size = 2, .content = {"{}", 2}}, {.name = LONG_NAME "/b", .size = 2, .content = {"{}", 2}}};
 	char user[64];
 	enum err after, err = enter(c, FAKE_OUTPUTS, user, &after);
 	struct fake_run *r;
@@ -357,7 +364,11 @@ static enum err outputs(struct provider_call *c, const struct run *run, struct o
 		r->late--;
 		return leave(error_set(c->error, ERR_NOT_FOUND, "Fake shows no log yet."));
 	}
-	*ret = (struct outputs){.files = files, .file_count = ARRAY_LEN(files)};
+	*ret = (struct outputs){.files = r->odd ? odd : files, .file_count = r->odd ? ARRAY_LEN(odd) : ARRAY_LEN(files)};
+	if (c->log_only)
+		ret->file_count = 0;
+	else
+		r->fetches++;
 	if (r->mute)
 		return leave(OK);
 	ret->log = arena_str(c->arena, str_of(r->log[0] ? r->log : "the run's last words\n"));

@@ -29,6 +29,8 @@ struct fake_run {
 	char said_code[32], said_reason[FAKE_TEXT]; /* what the log says */
 	int late;                  /* so many times outputs() has nothing yet */
 	bool mute;                 /* it has files but no log */
+	bool odd;                  /* of names that are hard to keep */
+	int fetches;               /* of its files */
 };
 
 /* The next `times` calls of a kind: an error, before or after they took effect. */

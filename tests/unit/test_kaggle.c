@@ -241,7 +241,8 @@ END_TEST
 
 START_TEST(test_words_of_kaggle_are_bounded_and_hold_no_secret)
 {
-	static char body[8192];
+	static char body[8192], echo[512];
+	cleanup_buf struct buf basic = BUF_INIT(256);
 	struct usage_list list;
 	size_t len = (size_t)snprintf(body, sizeof(body), "{\"code\":400,\"message\":\"bad " TOKEN " KGAT_0123456789 \\u001b[31m\\n");
 
@@ -249,6 +250,9 @@ START_TEST(test_words_of_kaggle_are_bounded_and_hold_no_secret)
 	snprintf(body + len + 4000, 16, "\"}");
 	answer(400, body);
 	answer(400, "{\"code\":400,\"message\":\"the key " KEY " is bad\"}");
+	crypto_base64("alice:" KEY, strlen("alice:" KEY), &basic);
+	snprintf(echo, sizeof(echo), "{\"code\":400,\"message\":\"bad header Basic %.*s\"}", STR_ARG(buf_str(&basic)));
+	answer(400, echo);
 	serve();
 	ck_assert_int_eq(quota(&list), ERR_INVALID);
 	ck_assert_ptr_null(strstr(error.msg, TOKEN));
@@ -258,6 +262,8 @@ START_TEST(test_words_of_kaggle_are_bounded_and_hold_no_secret)
 	ck_assert_ptr_nonnull(strstr(error.msg, "bad gpe_***"));
 	ck_assert_int_eq(quota(&list), ERR_INVALID);
 	ck_assert_ptr_null(strstr(error.msg, KEY));
+	ck_assert_int_eq(quota(&list), ERR_INVALID);
+	ck_assert_ptr_null(strstr(error.msg, "Basic"));
 	called();
 }
 END_TEST
@@ -1277,6 +1283,36 @@ START_TEST(test_log_in_other_forms)
 }
 END_TEST
 
+/* Of an answer that is larger than is taken the beginning is kept, and what of it came whole. */
+START_TEST(test_answer_that_is_too_large)
+{
+	enum { LINES = 400000 };
+	static struct peer files;
+	const struct peer_answer content = {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", PEER_HANG_UP};
+	cleanup_buf struct buf b = BUF_INIT(64 << 20), whole = BUF_INIT(64 << 20);
+	struct outputs out;
+
+	peer_start(&files, NULL, &content, 1);
+	buf_addf(&b, "{\"files\":[{\"url\":\"http://127.0.0.1:%d/a\",\"fileName\":\"a\"}],\"log\":\"[", files.port);
+	for (int i = 0; i < LINES; i++)
+		buf_addf(&b, "%s{\\\"stream_name\\\":\\\"stdout\\\",\\\"data\\\":\\\"line %d\\\\n\\\"}", i ? "," : "", i);
+	buf_adds(&b, "]\"}");
+	ck_assert_uint_gt(b.len, 17 << 20);
+	buf_addf(&whole, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", b.len, b.ptr);
+	answers[answer_count++] = (struct peer_answer){whole.ptr, PEER_HANG_UP};
+	serve();
+	ck_assert_msg(outputs(&out) == OK, "%s", error.msg);
+	ck_assert_uint_eq(out.file_count, 1);
+	ck_assert(str_eqz(out.files[0].content, "hello"));
+	ck_assert_ptr_nonnull(memmem(out.whole_log.ptr, out.whole_log.len, "\nline 2", 7));
+	ck_assert(str_ends(out.whole_log, "was too large to be fetched.]\n"));
+	ck_assert(str_ends(out.log, "was too large to be fetched.]\n"));
+	ck_assert_ptr_null(memmem(out.whole_log.ptr, out.whole_log.len, "line 399999", 11));
+	peer_stop(&files);
+	peer_free(&files);
+}
+END_TEST
+
 START_TEST(test_more_files_than_are_kept)
 {
 	cleanup_buf struct buf b = BUF_INIT(1 << 20);
@@ -1364,6 +1400,7 @@ int main(void)
 	tcase_add_test(t, test_what_is_not_ours_is_neither_stopped_nor_deleted);
 	tcase_add_test(t, test_remove);
 	tcase_add_test(t, test_outputs);
+	tcase_add_test(t, test_answer_that_is_too_large);
 	tcase_add_test(t, test_log_that_is_not_there);
 	tcase_add_test(t, test_log_in_other_forms);
 	tcase_add_test(t, test_more_files_than_are_kept);

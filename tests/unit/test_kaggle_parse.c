@@ -205,6 +205,9 @@ START_TEST(test_names)
 	ck_assert(!kaggle_owner_valid((struct str){"a\0b", 3}));
 	ck_assert(!kaggle_owner_valid(STR_NULL));
 	ck_assert(kaggle_owner_valid(STR("Al_ice-9")));
+	ck_assert(kaggle_owner_valid(STR("al.ice")));
+	ck_assert(!kaggle_owner_valid(STR("..")));
+	ck_assert(!kaggle_owner_valid(STR(".alice")));
 }
 END_TEST
 
