@@ -151,6 +151,35 @@ static enum err put_account(struct ctx *ctx, struct request *req, const struct v
 	return OK;
 }
 
+/* The hours of its account with all that is known of them, a forecast among it, where the reader may see them. */
+static enum err put_hours(struct ctx *ctx, struct request *req, const struct view *v, struct json *worker, struct error *e)
+{
+	struct page_call call = {.route = "quota.list", .params = json_object()};
+	struct str resource = json_str(json_get(worker, "quota"), "resource");
+	cleanup_json struct json *answer = NULL;
+	const struct json *resources;
+	enum err err;
+
+	json_put_str(call.params, "account", json_str(worker, "accountId"));
+	if (!resource.len || !json_bool(worker, "own", false)) {
+		json_free(call.params);
+		return OK;
+	}
+	err = page_call(ctx, req, NULL, &call, &answer, e);
+	resources = err ? NULL : json_get(json_at(json_get(answer, "accounts"), 0), "resources");
+	for (size_t i = 0; i < json_len(resources); i++) {
+		struct json *quota = json_at(resources, i);
+
+		if (!str_eq(json_str(quota, "resource"), resource))
+			continue;
+		view_quota(v, quota);
+		json_put(quota, "title", json_null());
+		json_put(worker, "quota", json_ref(quota));
+		break;
+	}
+	return err;
+}
+
 /* made: the answer about an enrolment, or NULL. */
 static enum err show(struct ctx *ctx, struct request *req, struct response *res, const struct json *sent,
 		     const struct json *made, const struct error *why, struct error *e)
@@ -165,6 +194,8 @@ static enum err show(struct ctx *ctx, struct request *req, struct response *res,
 		err = put_sessions(ctx, req, &v, worker, e);
 	if (!err)
 		err = put_account(ctx, req, &v, worker, e);
+	if (!err)
+		err = put_hours(ctx, req, &v, worker, e);
 	if (err)
 		return err;
 	if (made)

@@ -34,6 +34,36 @@ static void put_told(struct json *quota, int64_t used)
 		view_put_hours(quota, "toldText", told);
 }
 
+/* When the week's hours are used up, from when to when; null where they last. */
+static void put_forecast(const struct view *v, struct json *quota)
+{
+	struct json *forecast = json_get(quota, "forecast");
+
+	json_put_bool(quota, "lasts", json_has(quota, "forecast") && !forecast && !json_bool(quota, "dry", false));
+	if (!forecast) {
+		json_put(quota, "forecast", json_null());
+		return;
+	}
+	view_put_time(v, forecast, "earliest");
+	view_put_time(v, forecast, "latest");
+	/* Where both are the same there is no range to show. */
+	json_put_bool(forecast, "range", json_str(forecast, "latest").len && !str_eq(json_str(forecast, "earliestText"), json_str(forecast, "latestText")));
+}
+
+/* Its provider refuses without a figure: until when it is not asked. */
+static void put_cool_down(const struct view *v, struct json *quota)
+{
+	struct json *cool = json_get(quota, "coolDown");
+
+	if (!cool) {
+		json_put(quota, "coolDown", json_null());
+		return;
+	}
+	view_put_time(v, cool, "until");
+	if (!json_has(cool, "reason"))
+		json_put(cool, "reason", json_null());
+}
+
 void view_quota(const struct view *v, struct json *quota)
 {
 	int64_t limit = json_i64(quota, "limitSeconds", 0), margin = json_i64(quota, "marginSeconds", 0);
@@ -54,6 +84,8 @@ void view_quota(const struct view *v, struct json *quota)
 	view_put_hours(quota, "reservedText", reserved);
 	view_put_hours(quota, "leftText", left);
 	put_told(quota, used);
+	put_forecast(v, quota);
+	put_cool_down(v, quota);
 }
 
 /* ---- what a provider allows --------------------------------------------------- */
