@@ -12,6 +12,12 @@
 #include "control/reconcile.h"
 #include "domain/operation.h"
 
+/* Its runs are watched one by one, which alone ends them (polls.c). */
+static inline bool step_watched(const struct provider *p)
+{
+	return (p->caps & REMOTE) && (p->caps & KNOWS_RUNS);
+}
+
 struct step {
 	struct reconciler *r;
 	struct operation op;

@@ -84,5 +84,8 @@ enum err worker_sessions(struct db *db, const struct principal *p, int64_t id, i
  * *ret has a row with `until`.  ERR_CONFLICT: the worker does not wait for that. */
 enum err worker_enrol(struct db *db, const struct principal *p, int64_t id, const uint8_t hash[32], struct rows *ret,
 		      struct error *e) must_check;
+/* The same of one whose notebook a person opens: a row of worker_notebook, with what that is made of. */
+enum err worker_notebook(struct db *db, const struct principal *p, int64_t id, const uint8_t hash[32], struct rows *ret,
+			 struct error *e) must_check;
 
 #endif

@@ -33,10 +33,11 @@ enum provider_caps {
 	SOFT_STOP = 1 << 2,    /* stop() lets the agent hand back its jobs first */
 	CAN_LOGS = 1 << 3,     /* outputs() exists */
 	KNOWS_RUNS = 1 << 4,   /* poll() tells when a run has ended */
-	HUMAN_START = 1 << 5,  /* a person pastes a line; nothing is started for them */
+	HUMAN_START = 1 << 5,  /* a person starts it: pastes a line, or runs what start() has made */
 	REMOTE = 1 << 6,       /* calls go over a network and may be slow: made by hands, runs polled one by one */
 	NEEDS_SECRET = 1 << 7, /* no call but check() without an account's credentials */
 	KEEPS_SIGN_IN = 1 << 8, /* the account's sign-in lies with this instance alone; secret holds its e-mail, and once a password */
+	MAY_SECRET = 1 << 9,   /* gets an account's credentials where it has good ones, and does without */
 };
 
 /* What every call gets.  All memory that a call returns lies in the arena. */

@@ -71,6 +71,9 @@ extern const struct field notebook_create_body[], notebook_change_body[], notebo
 handler notebook_create, notebook_list, notebook_get, notebook_change, notebook_delete, notebook_start, notebook_stop, notebook_enrol,
 	notebook_sessions;
 
+/* api_notebook_file.c */
+handler notebook_file_get;
+
 /* api_outputs.c */
 handler outputs_list, outputs_get;
 

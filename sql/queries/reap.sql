@@ -48,9 +48,11 @@ join worker w on w.id = s.worker_id
 join provider_driver p on p.name = s.driver
 left join session_live l on l.session_id = s.id
 cross join lateral (
-  select 'enrol_timeout' as code, 'The agent did not register within ' || p.enrol_seconds || ' seconds of its start.' as reason,
+  select case when p.start = 'assisted' then 'not_opened' else 'enrol_timeout' end as code, case when p.start = 'assisted'
+      then 'Nobody ran its notebook within ' || p.enrol_seconds / 3600 || ' hours; start it again when you are going to.'
+      else 'The agent did not register within ' || p.enrol_seconds || ' seconds of its start.' end as reason,
     true as unregistered, null::float8 as silent
-  where s.state = 'starting' and s.registered_at is null and w.state <> 'needs_human'
+  where s.state = 'starting' and s.registered_at is null and (w.state <> 'needs_human' or p.start = 'assisted')
     and s.enrol_until < now() - make_interval(secs => $1::float8)
   union all
   select 'deadline', 'The session passed its deadline.', false, null

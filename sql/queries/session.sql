@@ -111,9 +111,9 @@ dead as materialized (
   select e.*, p.release,
     coalesce(e.registered_at > now() - interval '5 minutes', true)
       and e.end_code <> all('{stopped,drained,deadline,limit,idle,terminated,upgraded,superseded,refused,inputs,name_taken}')
-      and e.end_code <> all('{capacity,quota,contested,credentials,account,no_gpu,no_internet,phone,needs_human}') as early,
+      and e.end_code <> all('{capacity,quota,contested,credentials,account,no_gpu,no_internet,phone,needs_human,not_opened}') as early,
     case when e.end_code in ('capacity', 'quota', 'contested') then 'waiting'
-      when e.end_code in ('credentials', 'account', 'no_gpu', 'no_internet', 'phone', 'needs_human') then 'needs_human' end as becomes
+      when e.end_code in ('credentials', 'account', 'no_gpu', 'no_internet', 'phone', 'needs_human', 'not_opened') then 'needs_human' end as becomes
   from ended e join pick p on p.id = e.id),
 gone as (
   delete from job_lease where session_id = any(array(select id from dead)) returning *),

@@ -140,6 +140,15 @@ select session_enrol(w.id, $4::bytea) as until
 from worker w
 where w.id = $3::int and (w.owner_id = $1::int or $2::boolean) and w.state <> 'deleted';
 
+-- name: worker_notebook
+-- As worker_enrol, of one whose notebook a person opens, and what that notebook is made of.
+select session_enrol(w.id, $4::bytea) as until, w.driver = 'colab' as assisted, w.id, w.title, s.intent, x.resource, x.shape,
+  (select id from installation) as installation
+from worker w
+left join session s on s.id = w.session_id and s.state <> 'ended'
+left join provider_accelerator x on x.provider = w.provider and lower(x.name) = lower(w.accelerator)
+where w.id = $3::int and (w.owner_id = $1::int or $2::boolean) and w.state <> 'deleted';
+
 -- name: worker_sessions idempotent
 -- Its sessions below id $5, newest first, $6 at most; $4 the worker.  No row: no such worker; one
 -- row without an id: none yet.  A deleted worker's are still its owner's to read.

@@ -12,6 +12,7 @@
 #include "base/crashpoint.h"
 #include "base/log.h"
 #include "control/call.h"
+#include "control/step.h"
 #include "domain/circuit.h"
 #include "domain/quota.h"
 #include "domain/session.h"
@@ -156,6 +157,8 @@ static enum err adopt(struct check *c, const struct run_found *f, int64_t sessio
 {
 	log_warn("run.adopted", "account=%lld session=%lld intent=%.*s", (long long)c->id, (long long)session, STR_ARG(f->intent));
 	c->r->changed = true;
+	if (!step_watched(c->p))
+		return session_ran(c->r->db, &c->r->arena, session, f->run.reference, f->run.url, &c->e);
 	return session_ran_remote(c->r->db, &c->r->arena, session, f->run.reference, f->run.url, ADOPT_SECONDS, &c->e);
 }
 

@@ -17,6 +17,7 @@ struct call {
 	struct account_view account;
 	struct secret secret;
 	bool has_account, probe;
+	bool without;              /* it has no credentials that are good just now, and the provider does without */
 };
 
 /* ---- the account ---------------------------------------------------------- */
@@ -68,6 +69,27 @@ static enum err look_at_account(struct call *k, enum ask ask)
 	return k->account.wait > 0 ? circuit_open(k, k->account.wait) : OK;
 }
 
+/* Of a provider that does without: a start does not wait for Google to answer either, for a person does. */
+static enum err look_if_any(struct call *k, enum ask ask)
+{
+	enum err err = look_at_account(k, ask);
+
+	if (k->has_account && k->account.deleting && ask == ASK_START)
+		return barred(k);
+	k->without = k->has_account && (err == ERR_GONE || err == ERR_UNAUTHORIZED || err == ERR_FORBIDDEN || (err == ERR_UNAVAILABLE && ask == ASK_START));
+	if (!k->without)
+		return err;
+	*k->c.error = (struct error){0};
+	k->r->wait_seconds = 0;
+	k->has_account = false;
+	return OK;
+}
+
+static enum err look(struct call *k, const struct provider *p, enum ask ask)
+{
+	return p->caps & MAY_SECRET && ask != ASK_VERIFY ? look_if_any(k, ask) : look_at_account(k, ask);
+}
+
 static enum err open_box(struct call *k)
 {
 	struct sealed_account of = {.id = k->account.id, .owner = k->account.owner, .provider = k->account.provider};
@@ -110,18 +132,18 @@ static enum err begin(struct call *k, struct reconciler *r, const struct provide
 	enum err err = OK;
 
 	prepare(k, r, p, ms, e);
-	if (!(p->caps & NEEDS_SECRET))
+	if (!(p->caps & (NEEDS_SECRET | MAY_SECRET)))
 		return OK;
-	err = look_at_account(k, ask);
-	if (!err)
+	err = look(k, p, ask);
+	if (!err && !k->without)
 		err = open_box(k);
-	if (!err && k->account.failing)
+	if (!err && !k->without && k->account.failing)
 		err = be_probe(k);
 	if (err) {
 		secret_free(&k->secret);
 		return err;
 	}
-	k->c.secret = &k->secret;
+	k->c.secret = k->without ? NULL : &k->secret;
 	k->c.identity = k->account.identity;
 	k->c.installation = k->account.installation;
 	return OK;
@@ -182,7 +204,7 @@ enum err call_ready(struct reconciler *r, const struct provider *p, bool start, 
 	enum err err;
 
 	prepare(&k, r, p, 0, e);
-	err = p->caps & NEEDS_SECRET ? look_at_account(&k, start ? ASK_START : ASK_ANY) : OK;
+	err = p->caps & (NEEDS_SECRET | MAY_SECRET) ? look(&k, p, start ? ASK_START : ASK_ANY) : OK;
 	/* Not before it is known that they are no other person's here. */
 	if (err || !start || !p->verify || !k.has_account || !k.account.unchecked)
 		return err;

@@ -29,13 +29,13 @@ static enum err step_rest(struct step *s)
 static enum err step_verify(struct step *s)
 {
 	struct run run;
-	enum err err = (s->p->caps & REMOTE) && !s->w.over ? step_run(s, &run) : OK;
+	enum err err = step_watched(s->p) && !s->w.over ? step_run(s, &run) : OK;
 
 	if (err && provider_verdict(err, &s->e) == VERDICT_REFUSED) /* it could not stay as it was, and is gone */
 		return start_refused(s, false);
 	if (err && err != ERR_NOT_FOUND && err != ERR_GONE)
 		return step_retry(s, "find");
-	err = s->p->caps & REMOTE ? session_hurry(s->r->db, s->w.session, 0, &s->e) : OK;
+	err = step_watched(s->p) ? session_hurry(s->r->db, s->w.session, 0, &s->e) : OK;
 	memset(s->r->look_at, 0, sizeof(s->r->look_at));
 	return err ? err : step_done(s, s->w.state, NULL, NULL);
 }

@@ -26,6 +26,7 @@ enum {
 };
 
 static const char paste_line[] = "Start its agent: this page shows the line to paste on the machine.";
+static const char open_notebook[] = "Open its notebook in Colab and run it: the worker's page has it, and shows when the worker is there.";
 
 /* ---- refusals ------------------------------------------------------------- */
 
@@ -141,9 +142,16 @@ static enum err judge(struct step *s, enum err err, const char *doing)
 
 /* ---- the run -------------------------------------------------------------- */
 
+static enum err started(struct step *s)
+{
+	if (s->p->caps & HUMAN_START)
+		return step_done(s, WORKER_NEEDS_HUMAN, "open_notebook", open_notebook);
+	return step_watched(s->p) ? step_done(s, s->w.state, "accepted", "Its provider has accepted it.") : step_done(s, s->w.state, NULL, NULL);
+}
+
 static enum err launch(struct step *s, const struct secret *token)
 {
-	bool remote = s->p->caps & REMOTE;
+	bool remote = step_watched(s->p);
 	struct run run = {0};
 	struct launch l;
 	enum err err = step_launch(s, token, &l);
@@ -157,13 +165,16 @@ static enum err launch(struct step *s, const struct secret *token)
 		return err;
 	err = call_start(s->r, s->p, &l, &run, &s->e);
 	CRASH_POINT("start.after");
+	/* What does without credentials goes on so: the account says what is wrong with them. */
+	if (err && (s->p->caps & MAY_SECRET) && provider_verdict(err, &s->e) == VERDICT_HUMAN)
+		return step_again(s, NULL, NULL);
 	if (err)
 		return judge(s, err, "start");
 	err = step_ran(s, &run);
 	CRASH_POINT("start.kept");
 	if (!err && remote && s->w.resource)
 		err = cooldown_begun(s->r->db, s->w.account, s->w.resource, &s->e);
-	return err ? err : step_done(s, s->w.state, remote ? "accepted" : NULL, remote ? "Its provider has accepted it." : NULL);
+	return err ? err : started(s);
 }
 
 static struct secret new_token(uint8_t hash[CRYPTO_HASH])
@@ -187,7 +198,7 @@ static enum err start_known(struct step *s)
 
 	CRASH_POINT("start.found");
 	if (!err)
-		return step_done(s, s->w.state, NULL, NULL);
+		return s->p->caps & HUMAN_START ? started(s) : step_done(s, s->w.state, NULL, NULL);
 	if (provider_verdict(err, &s->e) == VERDICT_REFUSED) /* it was begun, could not stay as it was, and is gone */
 		return start_refused(s, false);
 	if (err != ERR_NOT_FOUND)
@@ -207,7 +218,7 @@ static enum err last_is_over(struct step *s)
 	struct run run;
 	enum err err = s->w.run_over ? ERR_NOT_FOUND : step_run(s, &run);
 
-	if (err == ERR_NOT_FOUND && (s->p->caps & REMOTE) && s->w.session && !s->w.run_over && s->w.launched_for >= 0)
+	if (err == ERR_NOT_FOUND && step_watched(s->p) && s->w.session && !s->w.run_over && s->w.launched_for >= 0)
 		return session_over(s->r->db, s->w.session, &s->e); /* its hours and its place come back */
 	if (err == ERR_NOT_FOUND || !(s->p->caps & KNOWS_RUNS))
 		return OK;
@@ -257,7 +268,7 @@ static enum err reserve_and_open(struct db *db, void *ctx)
 /* OK, or ERR_QUOTA when it must wait for *seconds. */
 static enum err open_session(struct step *s, const uint8_t *hash, double *seconds)
 {
-	bool human = s->p->caps & HUMAN_START;
+	bool human = (s->p->caps & HUMAN_START) && !(s->p->caps & CAN_START);
 	struct opening t = {
 		.s = s,
 		.o = {.worker = s->w.id, .operation = s->op.id, .claimed_by = s->r->me, .generation = s->op.generation, .token_hash = hash,
@@ -348,5 +359,5 @@ enum err start_step(struct step *s)
 		return s->p->caps & REMOTE ? step_again(s, "last_run", "Its last run is not over yet.") : step_again(s, NULL, NULL);
 	if (err)
 		return step_retry(s, "look");
-	return s->p->caps & HUMAN_START ? start_by_hand(s) : start_anew(s);
+	return s->p->caps & CAN_START ? start_anew(s) : start_by_hand(s);
 }

@@ -166,12 +166,15 @@ enum err step_end_session(struct step *s, const char *code, const char *reason, 
 		s->r->requeued |= ended.requeued > 0;
 		s->w.over = true;
 	}
+	/* Where no watch will say so: those who wait for room at this account may try. */
+	if (!err && ended.ended && (s->p->caps & REMOTE) && !step_watched(s->p))
+		err = db_run(s->r->db, STMT_SESSION_ROOM, ARGS(arg_i64(s->w.session)), NULL, &s->e);
 	return err;
 }
 
 enum err step_ran(struct step *s, const struct run *run)
 {
-	if (s->p->caps & REMOTE)
+	if (step_watched(s->p))
 		return session_ran_remote(s->r->db, &s->r->arena, s->w.session, run->reference, run->url, WATCH_SECONDS, &s->e);
 	return session_ran(s->r->db, &s->r->arena, s->w.session, run->reference, run->url, &s->e);
 }
@@ -187,7 +190,7 @@ enum err step_run(struct step *s, struct run *run)
 	if (s->w.reference.len)
 		return OK;
 	/* What was never sent, or was refused, need not be looked for. */
-	if ((s->p->caps & REMOTE) && (s->w.run_over || s->w.launched_for < 0))
+	if (step_watched(s->p) && (s->w.run_over || s->w.launched_for < 0))
 		return ERR_NOT_FOUND;
 	err = step_launch(s, NULL, &l);
 	if (!err)

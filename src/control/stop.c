@@ -46,7 +46,7 @@ static enum err bring_down(struct step *s, struct run *run, struct run_status *s
 	enum err err;
 
 	*status = (struct run_status){.phase = RUN_ENDED, .orderly = true};
-	if (s->p->caps & REMOTE)
+	if (step_watched(s->p))
 		return bring_down_remote(s, run);
 	err = step_run(s, run);
 	if (!(s->p->caps & KNOWS_RUNS)) {
@@ -89,7 +89,7 @@ static enum err stop_first(struct step *s, struct run *run, bool *over)
 	if (err)
 		return step_retry(s, "stop");
 	if (!s->w.over) {
-		if (!(s->p->caps & REMOTE))
+		if (!step_watched(s->p))
 			log = call_log_tail(s->r, s->p, run);
 		err = step_end_session(s, "stopped", status.orderly ? "It was stopped as asked." : status.reason, log, true);
 		CRASH_POINT("stop.ended");
@@ -121,7 +121,7 @@ enum err delete_step(struct step *s)
 	CRASH_POINT("delete.stopped");
 	if (s->p->caps & REMOTE) {
 		/* What it left there goes with it, so it is kept first; an earlier run's is gone on with if the last never was. */
-		if (s->w.reference.len && !s->w.kept) {
+		if (step_watched(s->p) && s->w.reference.len && !s->w.kept) {
 			err = session_hurry(s->r->db, s->w.session, FETCH_SECONDS, &s->e);
 			return err ? err : step_again(s, "outputs", "What it left is being fetched before it is deleted.");
 		}

@@ -410,3 +410,22 @@ enum err worker_enrol(struct db *db, const struct principal *p, int64_t id, cons
 		return error_set(e, ERR_CONFLICT, "The notebook does not wait for a worker that is started by hand.");
 	return OK;
 }
+
+enum err worker_notebook(struct db *db, const struct principal *p, int64_t id, const uint8_t hash[32], struct rows *ret,
+			 struct error *e)
+{
+	enum err err;
+
+	if (!id_possible(id))
+		return no_such_worker(e);
+	err = db_run(db, STMT_WORKER_NOTEBOOK, ARGS(arg_i64(p->user_id), arg_all(p), arg_i64(id), arg_bytes(hash, 32)), ret, e);
+	if (err)
+		return err;
+	if (!rows_count(ret))
+		return no_such_worker(e);
+	if (!row_bool(ret, 0, "assisted"))
+		return error_set(e, ERR_CONFLICT, "Only a worker whose notebook you open yourself (Colab, assisted) has one to download.");
+	if (row_null(ret, 0, "until"))
+		return error_set(e, ERR_CONFLICT, "It waits for no one to run its notebook: start it first, or it runs already.");
+	return OK;
+}

@@ -3,6 +3,7 @@
 
 #include "provider/colab_browser.h"
 #include "provider/colab_enterprise.h"
+#include "provider/colab.h"
 #include "provider/kaggle.h"
 #include "provider/local.h"
 #include "provider/manual.h"
@@ -12,6 +13,7 @@ static const struct provider *const providers[] = {
 	&provider_local,
 	&provider_manual,
 	&provider_kaggle,
+	&provider_colab,
 	&provider_colab_enterprise,
 	&provider_colab_browser,
 };

@@ -158,6 +158,9 @@ const struct route routes[] = {
 	 .success = 202, .summary = "Stop it; its jobs return to the queue."},
 	{API(POST, "/api/gpu/workers/notebooks/:id/enrolment", "notebooks.enrol"), AUTH_ANY, PERM_MANAGE, NOTHING, notebook_enrol,
 	 .summary = "A line with a fresh token, to start a worker by hand."},
+	{API(GET, "/api/gpu/workers/notebooks/:id/notebook.ipynb", "notebooks.file"), AUTH_ANY, PERM_MANAGE, NOTHING, notebook_file_get,
+	 .summary = "The notebook that you run in Colab (assisted), with a fresh token that is good once: it voids the one before. From a "
+		    "page of this server, or with a bearer token."},
 	{API(GET, "/api/gpu/workers/notebooks/:id/sessions", "notebooks.sessions"), AUTH_ANY, PERM_READ, NOTHING,
 	 notebook_sessions, .query = notebook_sessions_query, .summary = "Its sessions, newest first; yours also once it is deleted."},
 	{API(GET, "/api/gpu/workers/notebooks/:id/sessions/:session/outputs", "outputs.list"), AUTH_ANY, PERM_READ, NOTHING,

@@ -195,7 +195,9 @@ static void put_steps(const struct view *v, struct json *worker)
 {
 	const struct json *session = json_get(worker, "session");
 	struct str state = json_str(worker, "state");
-	bool manual = str_eqz(json_str(worker, "provider"), "manual"), local = str_eqz(json_str(worker, "provider"), "local");
+	bool assisted = str_eqz(json_str(worker, "start"), "assisted");
+	bool manual = assisted || str_eqz(json_str(worker, "provider"), "manual"), local = str_eqz(json_str(worker, "provider"), "local");
+	const char *by_hand = assisted ? "opened" : "pasted";
 	bool starts = str_eqz(state, "starting") || (manual && str_eqz(state, "needs_human")) ||
 		      (str_eqz(state, "stopped") && str_eqz(json_str(worker, "desiredState"), "running"));
 	struct json *steps, *items, *first;
@@ -206,15 +208,36 @@ static void put_steps(const struct view *v, struct json *worker)
 	}
 	steps = json_object();
 	items = json_array();
-	json_put_cstr(steps, "key", !session ? "reserved" : manual ? "pasted" : "registered");
+	json_put_cstr(steps, "key", !session ? "reserved" : manual ? by_hand : "registered");
 	add_step(items, "reserved", session ? "done" : "now");
-	add_step(items, manual ? "pasted" : local ? "requested" : "pushed", !session ? "todo" : manual ? "wait" : "done");
+	add_step(items, manual ? by_hand : local ? "requested" : "pushed", !session ? "todo" : manual ? "wait" : "done");
 	add_step(items, "registered", session && !manual ? "now" : "todo");
 	first = json_at(items, 0);
 	json_put_str(first, "at", json_str(session, "startedAt"));
 	view_put_time(v, first, "at");
 	json_put(steps, "items", items);
 	json_put(worker, "steps", steps);
+}
+
+/* The notebook that a person is to run: where it is in Drive, else (always) to be downloaded. */
+static void put_notebook(const struct view *v, struct json *worker)
+{
+	const struct json *session = json_get(worker, "session");
+	const char *file = arena_printf(v->arena, "/api/gpu/workers/notebooks/%s/notebook.ipynb", json_cstr(worker, "id"));
+	struct str url = json_str(worker, "url"), state = json_str(worker, "state");
+	bool ours = file && url.len && str_ends(url, file);
+	bool waits = str_eqz(json_str(worker, "start"), "assisted") && session && !json_str(session, "registeredAt").len &&
+		     (str_eqz(state, "needs_human") || str_eqz(state, "starting")) && json_bool(json_get(worker, "can"), "edit", false);
+	struct json *notebook = waits ? json_object() : json_null();
+
+	json_put(worker, "notebook", notebook);
+	if (waits) {
+		json_put_cstr(notebook, "fileUrl", file);
+		json_put(notebook, "driveUrl", ours || !url.len ? json_null() : json_new_str(url));
+	}
+	/* What opens it is offered there, and nowhere once it is used. */
+	if (waits || ours)
+		json_put(worker, "url", json_null());
 }
 
 void view_enrol(const struct view *v, struct json *worker, const struct json *made)
@@ -246,7 +269,7 @@ static void put_can(const struct view *v, struct json *worker)
 	bool stays = may && !str_eqz(desired, "deleted"), runs = str_eqz(desired, "running");
 	struct json *can = json_object();
 
-	json_put_bool(can, "start", stays && (!runs || str_eqz(state, "failed")));
+	json_put_bool(can, "start", stays && (!runs || str_eqz(state, "failed") || (str_eqz(state, "needs_human") && !json_get(worker, "session"))));
 	json_put_bool(can, "stop", stays && runs && !str_eqz(state, "failed"));
 	json_put_bool(can, "delete", stays);
 	json_put_bool(can, "edit", stays);
@@ -307,7 +330,7 @@ static void put_quota(const struct view *v, struct json *quota)
 
 void view_worker(const struct view *v, struct json *worker, const struct json *jobs)
 {
-	static const char *const keys[] = {"url", "reason", "session", "gpu", "ownerName", "version", "quota", "account"};
+	static const char *const keys[] = {"url", "start", "reason", "session", "gpu", "ownerName", "version", "quota", "account"};
 	const char *id = json_cstr(worker, "id");
 	struct json *session = json_get(worker, "session");
 
@@ -324,6 +347,7 @@ void view_worker(const struct view *v, struct json *worker, const struct json *j
 	put_use(worker);
 	put_job(v, worker, jobs);
 	put_can(v, worker);
+	put_notebook(v, worker);
 	put_since(v, worker);
 	put_steps(v, worker);
 	json_put_bool(worker, "quiet", is_quiet(json_str(worker, "state")) || !session);
