@@ -93,6 +93,30 @@ with s as (
   update session set over_at = coalesce(over_at, now()) where id = $1::bigint returning worker_id)
 update operation o set next_try_at = least(o.next_try_at, now()) from s where o.worker_id = s.worker_id and o.state = 'open';
 
+-- name: session_ended_as
+-- What its provider calls the end of its run.
+update session set over_code = $2 where id = $1::bigint;
+
+-- name: session_stuck idempotent
+-- A run at account $1, of resource $2, that was cancelled and that its provider may still count: its worker does
+-- nothing else there (but the start $3, which was refused), and all that it left is kept here.
+select s.id, s.worker_id, s.provider_ref
+from session s
+where s.account_id = $1::int and s.resource = $2 and s.over_code = 'cancelled' and s.state = 'ended' and s.outputs_at is not null
+  and s.ended_at > now() - interval '7 days'
+  and not exists (select from session_output o where o.session_id = s.id and o.content is null)
+  and not exists (
+    select from session n where n.worker_id = s.worker_id and n.id > s.id and n.id <> $3::bigint
+      and (n.provider_ref is not null or n.state <> 'ended' or (n.launched_at is not null and n.over_at is null)))
+order by s.over_at limit 1;
+
+-- name: session_unstuck
+with s as (
+  update session set over_code = 'removed' where id = $1::bigint and over_code = 'cancelled' returning id, worker_id)
+insert into decision(kind, subject, reason, inputs)
+select 'stop', 'worker ' || worker_id, 'Its notebook was deleted there: its cancelled run may still hold a place, and all that it left is kept here.',
+  jsonb_build_object('sessionId', id::text) from s;
+
 -- name: session_room
 -- Its run is over and it has ended: a worker of its account that waits for room is due, and may ask for it.
 with c as (

@@ -267,6 +267,8 @@ static enum err run_ended(struct look *l, const struct run_status *status)
 	enum err err = session_over(l->r->db, l->w.session, &l->e);
 
 	CRASH_POINT("poll.over");
+	if (!err && status->code && !strcmp(status->code, "cancelled"))
+		err = db_run(l->r->db, STMT_SESSION_ENDED_AS, ARGS(arg_i64(l->w.session), arg_cstr(status->code)), NULL, &l->e);
 	if (!err && l->w.ended)
 		err = room(l);
 	if (err)

@@ -19,6 +19,7 @@
 enum {
 	ROOM_MS = 60000,          /* between two tries for room; a provider that has none is asked twice as rarely each time */
 	ROOM_MOST_MS = 600000,
+	FREED_MS = 2000,          /* room was made */
 	CONTESTED_MS = 10000,     /* twice as long each time */
 	CONTESTED_TRIES = 5,      /* then its name is another's, and stays so */
 	QUOTA_MS = 300000,        /* until the account's figures, asked for meanwhile, are here */
@@ -73,6 +74,28 @@ static enum err no_room(struct step *s, const char *code, double seconds)
 	return err ? err : step_wait(s, code, reason, seconds);
 }
 
+/* Kaggle was seen to count a run that was cancelled until its notebook was deleted.  One of this account whose outputs
+ * are all here is deleted; false when there is none, or that failed. */
+static bool free_stuck(struct step *s)
+{
+	cleanup_rows struct rows rows = {0};
+	struct run run;
+	struct error e = {0};
+	int64_t session;
+
+	if (!(s->p->caps & REMOTE) || !s->p->remove || !s->w.resource ||
+	    db_run(s->r->db, STMT_SESSION_STUCK, ARGS(arg_i64(s->w.account), arg_cstr(s->w.resource), arg_i64(s->w.session)), &rows, &e) ||
+	    !rows_count(&rows))
+		return false;
+	session = row_i64(&rows, 0, "id");
+	run = (struct run){.reference = arena_str(&s->r->arena, row_str(&rows, 0, "provider_ref"))};
+	log_info("run.stuck", "worker=%lld session=%lld", (long long)row_i64(&rows, 0, "worker_id"), (long long)session);
+	if (call_remove(s->r, s->p, &run, &e))
+		return false;
+	CRASH_POINT("start.unstuck");
+	return db_run(s->r->db, STMT_SESSION_UNSTUCK, ARGS(arg_i64(session)), NULL, &e) == OK;
+}
+
 /* A provider has no room, or no hours and does not publish those: the account cools down.  Each try costs calls, and
  * room that an end here makes hurries it anyway. */
 static enum err provider_full(struct step *s, const char *code)
@@ -80,7 +103,8 @@ static enum err provider_full(struct step *s, const char *code)
 	int64_t ms = s->op.attempts < 4 ? (int64_t)ROOM_MS << s->op.attempts : ROOM_MOST_MS;
 	char *reason = arena_strdup(&s->r->arena, s->e.msg);
 	double seconds = 0;
-	enum err err = s->w.resource ? cooldown_refused(s->r->db, s->w.account, s->w.resource, code, reason, &seconds, &s->e) : OK;
+	bool freed = !strcmp(code, "capacity") && free_stuck(s);
+	enum err err = s->w.resource && !freed ? cooldown_refused(s->r->db, s->w.account, s->w.resource, code, reason, &seconds, &s->e) : OK;
 
 	CRASH_POINT("start.cools");
 	if (!err && seconds <= 0 && !strcmp(code, "quota")) { /* it counts more than we do: its figures are asked for */
@@ -91,6 +115,8 @@ static enum err provider_full(struct step *s, const char *code)
 		err = end_unbegun(s, code, reason);
 	if (seconds > 0)
 		ms = (int64_t)(seconds * 1250); /* a jitter of a fifth is not sooner */
+	if (freed)
+		ms = FREED_MS;
 	return err ? err
 		   : step_finish(s, &(struct operation_result){.outcome = OUTCOME_AGAIN, .again_seconds = (double)reconcile_jitter(ms) / 1000,
 							       .failure = true, .from = s->w.state, .to = WORKER_WAITING,

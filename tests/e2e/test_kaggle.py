@@ -301,6 +301,21 @@ def test_no_room_at_kaggle_waits_and_then_starts(person, kaggle):
     p.healthy(id)
 
 
+def test_a_cancelled_run_that_holds_its_place_is_let_go(person, kaggle):
+    """Kaggle was seen to count such a run until its notebook was deleted; what it left is here by then."""
+    p = person(stuck=True, cancelled_holds_slot=True, together={"gpu": 2, "cpu": 1, "tpu": 1})
+    id = p.add("cpu", "never let go")
+    until(lambda: p.runs())
+    until(lambda: p.notebook(id)["url"])
+    p.stop(id)
+    p.becomes(id, "stopped", 90)
+    assert p.runs()[0].state == "CANCEL_ACKNOWLEDGED" and p.kernels()
+    p.account.stuck = False
+    p.start(id)
+    p.healthy(id, 120)
+    assert len(p.runs(live=True)) == 1 and len(p.kernels()) == 1 and kaggle.count("DeleteKernel", p.name) == 1
+
+
 def test_two_gpu_runs_at_most(person):
     p = person()
     ids = [p.add("gpu", f"gpu number {i}") for i in "abc"]
