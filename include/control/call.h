@@ -33,7 +33,7 @@ enum err call_verify(struct reconciler *r, const struct provider *p, struct iden
 enum err call_usage(struct reconciler *r, const struct provider *p, struct usage_list *ret, struct error *e) must_check;
 enum err call_start(struct reconciler *r, const struct provider *p, const struct launch *l, struct run *ret, struct error *e) must_check;
 enum err call_find(struct reconciler *r, const struct provider *p, const struct launch *l, struct run *ret, struct error *e) must_check;
-enum err call_list(struct reconciler *r, const struct provider *p, struct run_list *ret, struct error *e) must_check;
+enum err call_list(struct reconciler *r, const struct provider *p, const char *from, struct run_list *ret, struct error *e) must_check;
 enum err call_poll(struct reconciler *r, const struct provider *p, const struct run *run, struct run_status *ret,
 		   struct error *e) must_check;
 enum err call_stop(struct reconciler *r, const struct provider *p, const struct run *run, bool insist, struct error *e) must_check;

@@ -51,6 +51,7 @@ struct provider_call {
 	int64_t account;               /* id of the account here; 0 = none */
 	int64_t deadline_ms;           /* clock_ms() at which the call must have returned */
 	struct error *error;           /* a sentence that a person can act on */
+	const char *list_from;         /* list(): where an earlier one stopped; NULL = at the beginning */
 	bool log_only;                 /* outputs(): the files are kept already, only the log is missing */
 	int64_t retry_after_s;         /* set by a call that was told when to come back; else -1 */
 	struct str picture;            /* set where a person must act: a PNG of what is asked of them; in the arena */
@@ -123,6 +124,7 @@ struct run_found {
 struct run_list {
 	struct run_found *items;
 	size_t count;
+	const char *more;              /* where it stopped before it had shown all; NULL = it has */
 };
 
 struct output_file {
@@ -166,7 +168,7 @@ struct provider {
 	enum err (*start)(struct provider_call *, const struct launch *, struct run *ret);
 	/* Looks for the run of launch->intent; launch->name says where, if the provider has names. */
 	enum err (*find)(struct provider_call *, const struct launch *, struct run *ret);
-	/* Everything there that bears this installation's mark. */
+	/* Everything there that bears this installation's mark; at once, or as much as a call allows. */
 	enum err (*list)(struct provider_call *, struct run_list *ret);
 	enum err (*poll)(struct provider_call *, const struct run *, struct run_status *ret);
 	/* Asks for the end; poll() tells when it came.  Repeating it is harmless.  insist: the milder ways

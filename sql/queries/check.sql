@@ -12,7 +12,7 @@ update account a set check_at = now() + make_interval(secs => $2::float8),
   checked_version = case when d.checked_version = d.sealed_version then d.checked_version end
 from due d where a.id = d.id
 returning a.id, a.owner_id, a.driver as provider, a.sealed_version, a.identity,
-  coalesce(a.swept_at < now() - interval '1 hour', true) as sweep,
+  coalesce(a.swept_at < now() - interval '1 hour', true) as sweep, a.sweep_from,
   exists (select from worker w where w.account_id = a.id and w.state <> 'deleted') as used;
 
 -- name: check_ok
@@ -45,9 +45,9 @@ where status <> 'needs_human' or checked_version is distinct from $2 or refused_
 returning subjects;
 
 -- name: check_done
--- All of the check was made: the next is in $3 seconds, in $2 while something of it runs.
+-- All of the check was made: the next is in $3 seconds, in $2 while something of it runs, in $4 while a sweep goes on.
 update account set check_at = now() + make_interval(secs =>
-  case when exists (select from session s where s.account_id = $1::int and s.state <> 'ended') then $2::float8 else $3::float8 end)
+  case when sweep_from is not null then $4::float8 when exists (select from session s where s.account_id = $1::int and s.state <> 'ended') then $2::float8 else $3::float8 end)
 where id = $1 and checked_version = sealed_version;
 
 -- name: check_within
@@ -84,7 +84,8 @@ update operation o set next_try_at = least(o.next_try_at, now())
 from worker w where w.account_id = $1 and w.state <> 'deleted' and o.worker_id = w.id and o.state = 'open';
 
 -- name: account_swept
-update account set swept_at = now() where id = $1::int;
+-- $2 where it goes on the next time ('' = at the beginning, for it did not get far); null = all was seen.
+update account set swept_at = case when $2::text is null then now() else swept_at end, sweep_from = $2 where id = $1::int;
 
 -- name: sweep_known idempotent
 -- Of these intents ($2) at account $1, what we know of each.

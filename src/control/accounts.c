@@ -30,6 +30,8 @@ struct check {
 	const struct provider *p;
 	int64_t id, sealed_version;
 	const char *provider, *identity;
+	const char *sweep_from;   /* where a sweep that was begun goes on; or NULL */
+	int64_t until_ms;         /* no sweep goes on then: its claim would end */
 	bool sweep, used;
 	struct error e;
 };
@@ -188,6 +190,8 @@ static enum err compare(struct check *c, const struct run_list *list)
 	array_end(&intents);
 	err = db_run(c->r->db, STMT_SWEEP_KNOWN, ARGS(arg_i64(c->id), arg_buf(&intents)), &rows, &c->e);
 	for (int i = 0; !err && i < rows_count(&rows); i++) {
+		if (clock_ms() > c->until_ms)
+			return error_set(&c->e, ERR_UNAVAILABLE, "There is more of ours than can be ended now; the rest follows.");
 		const struct run_found *f = found(list, row_str(&rows, i, "intent"));
 
 		if (!f)
@@ -211,11 +215,13 @@ static enum err sweep(struct check *c)
 
 	if (!c->p->list)
 		return OK;
-	err = call_list(c->r, c->p, &list, &c->e);
+	err = call_list(c->r, c->p, c->sweep_from, &list, &c->e);
 	CRASH_POINT("check.listed");
+	if (err == ERR_INVALID && c->sweep_from) /* that place is there no more */
+		return db_run(c->r->db, STMT_ACCOUNT_SWEPT, ARGS(arg_i64(c->id), arg_cstr("")), NULL, &c->e);
 	if (!err && list.count)
 		err = compare(c, &list);
-	return err ? err : db_run(c->r->db, STMT_ACCOUNT_SWEPT, ARGS(arg_i64(c->id)), NULL, &c->e);
+	return err ? err : db_run(c->r->db, STMT_ACCOUNT_SWEPT, ARGS(arg_i64(c->id), arg_cstr(list.more)), NULL, &c->e);
 }
 
 /* ---- one account ---------------------------------------------------------- */
@@ -243,7 +249,8 @@ static enum err check(struct check *c)
 	CRASH_POINT("check.swept");
 	return err ? err
 		   : db_run(c->r->db, STMT_CHECK_DONE,
-			    ARGS(arg_i64(c->id), arg_double((double)reconcile_jitter(BUSY_MS) / 1000), arg_double((double)reconcile_jitter(IDLE_MS) / 1000)),
+			    ARGS(arg_i64(c->id), arg_double((double)reconcile_jitter(BUSY_MS) / 1000), arg_double((double)reconcile_jitter(IDLE_MS) / 1000),
+				 arg_double((double)reconcile_jitter(AGAIN_MS) / 1000)),
 			    NULL, &c->e);
 }
 
@@ -267,6 +274,8 @@ int reconcile_account(struct reconciler *r)
 	c.provider = row_cstr(&rows, 0, "provider");
 	c.identity = row_cstr(&rows, 0, "identity");
 	c.sweep = row_bool(&rows, 0, "sweep");
+	c.sweep_from = row_str(&rows, 0, "sweep_from").len ? row_cstr(&rows, 0, "sweep_from") : NULL;
+	c.until_ms = clock_ms() + (CLAIM_SECONDS - 2 * CALL_SECONDS - 10) * 1000;
 	c.used = row_bool(&rows, 0, "used");
 	c.p = provider_find(c.provider);
 	if (!c.p)

@@ -256,11 +256,12 @@ enum err call_find(struct reconciler *r, const struct provider *p, const struct 
 	return err ? err : end(&k, p->find(&k.c, l, ret));
 }
 
-enum err call_list(struct reconciler *r, const struct provider *p, struct run_list *ret, struct error *e)
+enum err call_list(struct reconciler *r, const struct provider *p, const char *from, struct run_list *ret, struct error *e)
 {
 	struct call k;
 	enum err err = begin(&k, r, p, START_MS, ASK_ANY, e);
 
+	k.c.list_from = from;
 	return err ? err : end(&k, p->list(&k.c, ret));
 }
 

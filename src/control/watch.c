@@ -119,7 +119,7 @@ static void stop_orphans(struct reconciler *r, const struct provider *p)
 	bool any = false;
 
 	arena_reset(&r->arena);
-	if (call_list(r, p, &list, &e))
+	if (call_list(r, p, NULL, &list, &e))
 		return;
 	array_begin(&intents);
 	for (size_t i = 0; i < list.count; i++) {
@@ -169,7 +169,7 @@ static size_t live_runs(struct reconciler *r, const struct provider *p, bool sto
 	size_t live = 0;
 
 	arena_reset(&r->arena);
-	if (call_list(r, p, &list, &e))
+	if (call_list(r, p, NULL, &list, &e))
 		return 0;
 	for (size_t i = 0; i < list.count; i++) {
 		if (!list.items[i].live)

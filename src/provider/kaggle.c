@@ -9,9 +9,9 @@
 #include "base/crashpoint.h"
 
 enum {
-	LIST_PAGE = 100,
-	LIST_PAGES_MOST = 20,
-	LIST_MOST = 500,               /* notebooks of ours in one account */
+	LIST_PAGE = 25,
+	LIST_PAGES_MOST = 20,          /* of one call */
+	LIST_MOST = 60,                /* notebooks that are looked into by one call, and a page more */
 };
 
 /* ---- check, verify, usage ------------------------------------------------- */
@@ -82,42 +82,44 @@ static enum err add_found(struct provider_call *c, struct str owner, struct str 
 	return f->intent.ptr ? kaggle_reference_make(c, &r, NULL, &f->run) : kaggle_no_memory(c);
 }
 
-static enum err list_page(struct provider_call *c, const char *owner, struct str token, struct run_list *ret, struct str *next)
+/* looked: into so many sources. */
+static enum err list_page(struct provider_call *c, const char *owner, const char *token, struct run_list *ret, int *looked)
 {
 	cleanup_json struct json *answer = NULL;
 	struct json *args = json_object(), *kernels;
-	struct str there, name;
+	struct str there, name, next;
 	enum err err;
 
 	json_put_cstr(args, "group", "PROFILE");
 	json_put_i64(args, "pageSize", LIST_PAGE);
-	if (token.len)
-		json_put_str(args, "pageToken", token);
+	if (token)
+		json_put_cstr(args, "pageToken", token);
 	err = kaggle_prove(c, kaggle_call(c, "kernels.KernelsApiService/ListKernels", args, 0, &answer));
 	kernels = err ? NULL : kaggle_get(answer, "kernels");
-	for (size_t i = 0; !err && i < json_len(kernels) && ret->count < LIST_MOST; i++)
+	for (size_t i = 0; !err && i < json_len(kernels) && ret->count < LIST_MOST + LIST_PAGE; i++)
 		if (kaggle_ref_read(kaggle_text(json_at(kernels, i), "ref"), &there, &name) && str_ieqz(there, owner) &&
-		    str_starts(name, "gpupool-"))
+		    str_starts(name, "gpupool-")) {
 			err = add_found(c, there, name, ret);
-	*next = err ? STR_NULL : arena_str(c->arena, kaggle_text(answer, "nextPageToken"));
+			*looked += 1;
+		}
+	next = err ? STR_NULL : kaggle_text(answer, "nextPageToken");
+	ret->more = next.len && !(token && str_eqz(next, token)) ? arena_str(c->arena, next).ptr : NULL;
 	return err == ERR_NOT_FOUND ? ERR_UPSTREAM : err;
 }
 
+/* As many pages as one call may take: each notebook of ours costs a call of its own. */
 static enum err list(struct provider_call *c, struct run_list *ret)
 {
-	struct str token = STR_NULL, next;
+	int64_t half = kaggle_left(c) / 2;
 	const char *owner;
+	int looked = 0;
 	enum err err = kaggle_owner(c, &owner);
 
-	*ret = (struct run_list){.items = arena_array(c->arena, LIST_MOST, sizeof(*ret->items))};
+	*ret = (struct run_list){.items = arena_array(c->arena, LIST_MOST + LIST_PAGE, sizeof(*ret->items)), .more = c->list_from};
 	if (!err && !ret->items)
 		err = kaggle_no_memory(c);
-	for (int page = 0; !err && page < LIST_PAGES_MOST && ret->count < LIST_MOST; page++) {
-		err = list_page(c, owner, token, ret, &next);
-		if (err || !next.len || str_eq(next, token))
-			break;
-		token = next;
-	}
+	for (int page = 0; !err && page < LIST_PAGES_MOST && looked < LIST_MOST && (!page || (ret->more && kaggle_left(c) > half)); page++)
+		err = list_page(c, owner, ret->more, ret, &looked);
 	return err;
 }
 

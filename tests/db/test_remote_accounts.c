@@ -340,6 +340,38 @@ START_TEST(test_sweep_removes_strays_adopts_the_lost_and_leaves_others_alone)
 }
 END_TEST
 
+START_TEST(test_sweep_goes_on_where_it_stopped)
+{
+	int64_t a = remote_account(1, "ada", "good"), id[3];
+	pid_t p = remote_provisioner("");
+	int lists;
+
+	for (int i = 0; i < 3; i++)
+		remote_wait_started(id[i] = remote_worker(a, "cpu"));
+	remote_end(p, SIGTERM);
+	/* All three are strays, and one look sees one of them. */
+	remote_sql("delete from session_poll; delete from operation; update account set swept_at = null, check_at = now(); delete from reservation; "
+		   "update worker set session_id = null, desired = 'stopped', state = 'stopped'; delete from session");
+	fake->page = 1;
+	lists = fake->calls[FAKE_LIST];
+	p = remote_provisioner("");
+	remote_wait_calm(1, "select count(*) from account where swept_at is null and sweep_from = '1' and check_at between now() + interval '20 s' and now() + interval '80 s'");
+	ck_assert(fake_of(id[0])->removed && !fake_of(id[1])->removed);
+	for (int i = 1; i < 3; i++) {
+		remote_sql("update account set check_at = now()");
+		remote_wait_calm(1, "select count(*) from account where sweep_from is not distinct from %s", i == 1 ? "'2'" : "null");
+	}
+	ck_assert_int_eq(fake->calls[FAKE_LIST], lists + 3);
+	ck_assert(fake_of(id[1])->removed && fake_of(id[2])->removed);
+	ck_assert_int_eq(remote_count("select count(*) from account where swept_at is not null"), 1);
+	/* A place that is there no more: from the beginning. */
+	remote_sql("update account set swept_at = null, sweep_from = '7', check_at = now()");
+	fake_fail(FAKE_LIST, 1, ERR_INVALID, NULL, false);
+	remote_wait_calm(1, "select count(*) from account where sweep_from = ''");
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
 /* A run of this worker's goes on, and our rows take its session for over and never begun. */
 static void lose(int64_t worker)
 {
@@ -415,6 +447,7 @@ int main(void)
 	tcase_add_test(t, test_moved_box_opens_nothing);
 	tcase_add_test(t, test_memory_of_who_opens_credentials_is_closed);
 	tcase_add_test(t, test_sweep_removes_strays_adopts_the_lost_and_leaves_others_alone);
+	tcase_add_test(t, test_sweep_goes_on_where_it_stopped);
 	tcase_add_test(t, test_sweep_stops_a_run_that_was_taken_for_never_begun);
 	tcase_add_loop_test(t, test_sweep_adopts_no_run_with_a_copied_mark, 0, 3);
 	suite_add_tcase(s, t);

@@ -274,10 +274,16 @@ static enum err list(struct provider_call *c, struct run_list *ret)
 {
 	char user[64];
 	enum err after, err = enter(c, FAKE_LIST, user, &after);
+	int from = c->list_from ? (int)strtol(c->list_from, NULL, 10) : 0;
 
 	*ret = (struct run_list){.items = arena_array(c->arena, FAKE_RUNS, sizeof(*ret->items))};
-	for (int i = 0; !err && ret->items && i < fake->run_count; i++) {
+	for (int i = from; !err && ret->items && i < fake->run_count; i++) {
 		struct fake_run *r = &fake->run[i];
+
+		if (fake->page && i == from + fake->page) {
+			ret->more = arena_printf(c->arena, "%d", i);
+			break;
+		}
 		struct run_found *f = &ret->items[ret->count];
 
 		if (r->removed || strcmp(r->owner, user) || strcmp(r->installation, c->installation) || latest(r->worker) != r)

@@ -48,6 +48,7 @@ struct fake {
 	struct fake_fault fault[FAKE_CALLS];
 	int run_count;
 	struct fake_run run[FAKE_RUNS];
+	int page;                  /* runs that one list() looks into; 0 = all */
 	int room;                  /* live runs at most; 0 = any number */
 	int twice;                 /* starts while an earlier run of that notebook lived */
 	bool live_at_once;         /* runs live as soon as they are started */

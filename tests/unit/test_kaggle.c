@@ -906,7 +906,23 @@ START_TEST(test_list_that_never_ends)
 	answer(200, "{\"kernels\":[],\"nextPageToken\":\"same\"}");
 	answer(200, "{\"kernels\":[],\"nextPageToken\":\"same\"}");
 	serve();
+	call.list_from = "t9"; /* where an earlier one stopped */
 	ck_assert_int_eq(provider_kaggle.list(&call, &list), OK);
+	ck_assert_ptr_null(list.more);
+	called();
+	ck_assert(sent("\"pageToken\":\"t9\""));
+}
+END_TEST
+
+START_TEST(test_list_of_many_is_taken_in_parts)
+{
+	struct run_list list;
+
+	for (int i = 0; i < 20; i++)
+		answer(200, arena_printf(&arena, "{\"kernels\":[{\"ref\":\"alice/mine-%d\"}],\"nextPageToken\":\"t%d\"}", i, i));
+	serve();
+	ck_assert_int_eq(provider_kaggle.list(&call, &list), OK);
+	ck_assert_str_eq(list.more, "t19");
 	called();
 }
 END_TEST
@@ -1388,6 +1404,7 @@ int main(void)
 	tcase_add_test(t, test_push_that_names_no_lost_input_has_them_all);
 	tcase_add_test(t, test_list);
 	tcase_add_test(t, test_list_that_never_ends);
+	tcase_add_test(t, test_list_of_many_is_taken_in_parts);
 	tcase_add_test(t, test_half_a_list_is_none);
 	tcase_add_loop_test(t, test_poll, 0, ARRAY_LEN(phases));
 	tcase_add_loop_test(t, test_status_that_is_none, 0, ARRAY_LEN(no_status));
