@@ -17,7 +17,7 @@ struct reaper {
 	struct db *db;
 	const struct config *config;
 	bool leads;
-	int64_t next_ms, housekeeping_ms; /* clock_ms() */
+	int64_t next_ms, housekeeping_ms, waits_ms; /* clock_ms() */
 	int64_t last_ms;                  /* of the last round, 0 = none */
 	int64_t silent_since_ms;          /* no agent was heard since; 0 = some was */
 	int64_t hold_until_ms;            /* nothing is called late before */

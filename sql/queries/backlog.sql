@@ -24,3 +24,19 @@ select l.owner_id, l.type, l.accelerator, l.gpus, l.endpoint, l.priority, l.esti
 from lane l left join d on d.lane = l.id
 where (l.owner_id = $1::int or $2::boolean) and l.ready + coalesce(d.n, 0) > 0
 order by n desc limit $3::int;
+
+-- name: waits_note
+-- Lanes whose next job waits, $1 [{lane, reason, detail, inputs}]: a decision where the reason is not what was noted, once a
+-- minute at most for each; what waits no more is forgotten.
+with n as materialized (
+  select * from jsonb_to_recordset($1::jsonb) t(lane int, reason text, detail text, inputs jsonb)),
+gone as (
+  delete from lane_wait where lane not in (select lane from n)),
+changed as (
+  insert into lane_wait(lane, reason) select lane, reason from n order by lane
+  on conflict (lane) do update set reason = excluded.reason, since = now()
+  where lane_wait.reason <> excluded.reason and lane_wait.since <= now() - interval '1 minute'
+  returning lane)
+insert into decision(kind, subject, reason, inputs)
+select 'placement', 'lane ' || n.lane, n.detail, n.inputs from n join changed c on c.lane = n.lane
+returning subject;

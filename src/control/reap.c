@@ -6,10 +6,13 @@
 #include "domain/estimate.h"
 #include "domain/quota.h"
 #include "domain/session.h"
+#include "domain/waits.h"
 
 enum {
 	ROUND_MS = 500,
 	HOUSEKEEPING_MS = 60000,
+	WAITS_MS = 10000,
+	WAITS_WORK = 16 << 20,
 	BATCH = 500,
 	OUTPUTS = 200,              /* files that a round deletes: some are large */
 	ACCOUNTS = 50,              /* whose ledger a round brings to the present */
@@ -184,6 +187,18 @@ static void give_notice(struct reaper *r)
 	r->changed |= rows_count(&rows) > 0;
 }
 
+/* Why jobs wait, where that has changed. */
+static void note_waits(struct reaper *r)
+{
+	cleanup_arena struct arena a;
+	int noted;
+
+	r->waits_ms = clock_ms() + WAITS_MS;
+	arena_init(&a, WAITS_WORK);
+	if (!waits_note(r->db, &a, (double)r->config->place_hold_seconds, &noted, NULL) && noted)
+		log_info("waits.noted", "lanes=%d", noted);
+}
+
 /* One partition and one batch of each a round, so that no lock is held long. */
 static void housekeep(struct reaper *r)
 {
@@ -225,6 +240,8 @@ void reap_turn(struct reaper *r)
 	mark_unhealthy(r);
 	end_overdue(r, late_counts);
 	reap_leases(r, !late_counts);
+	if (clock_ms() >= r->waits_ms)
+		note_waits(r);
 	if (clock_ms() >= r->housekeeping_ms)
 		housekeep(r);
 }

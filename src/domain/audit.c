@@ -58,8 +58,11 @@ enum err decision_list(struct db *db, struct arena *a, const struct principal *p
 		       const char *subject, struct json *list, int64_t *next_us, int64_t *next_id, struct error *e)
 {
 	cleanup_rows struct rows rows = {0};
-	enum err err = db_run(db, STMT_DECISION_LIST,
-			      ARGS(arg_i64(q->before_us), arg_i64(q->before_id), arg_cstr(subject),
+	struct str name = str_of(subject);
+	int64_t job;
+	bool of_job = str_starts(name, "job ") && str_to_id((struct str){name.ptr + 4, name.len - 4}, &job);
+	enum err err = db_run(db, of_job ? STMT_DECISION_OF_JOB : STMT_DECISION_LIST,
+			      ARGS(arg_i64(q->before_us), arg_i64(q->before_id), of_job ? arg_i64(job) : arg_cstr(subject),
 				   arg_bool(principal_sees_all(p)), arg_i64(p->user_id), arg_i64(q->limit), arg_cstr(q->action)),
 			      &rows, e);
 

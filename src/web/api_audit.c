@@ -12,7 +12,7 @@ const struct field audit_query_fields[] = {
 
 const struct field decisions_query[] = {
 	PAGING_FIELDS,
-	{"subject", FIELD_STRING, 0, 1, 64, .doc = "Only about this, such as \"job 123\"."},
+	{"subject", FIELD_STRING, 0, 1, 64, .doc = "Only about this, such as \"worker 4\"; of \"job 123\" also why it waited and why it went where it ran."},
 	{"kind", FIELD_STRING, 0, 1, 64, .doc = "Only of this kind, such as scaling."},
 	{0},
 };

@@ -149,6 +149,14 @@ static const struct refusal {
 	{"web", "update scaling_plan set expires_at = now() + interval '1 day'"},
 	{"web", "delete from scaling_round"},
 	{"web", "delete from scaling_policy"},
+	/* Why jobs wait is the leader's to note; what an owner has used is shown, not set. */
+	{"web", "select * from lane_wait"},
+	{"events", "select * from lane_wait"},
+	{"local", "select * from lane_wait"},
+	{"web", "update owner_usage set seconds = 0"},
+	{"web", "delete from usage_delta"},
+	{"events", "update worker set idle_default = true"},
+	{"local", "update worker set idle_default = true"},
 	/* Policies are changed by functions that want an administrator and keep what was. */
 	{"web", "update provider_policy set source = 'x'"},
 	{"web", "update provider_limit set as_of = now()"},

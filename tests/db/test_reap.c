@@ -434,6 +434,39 @@ START_TEST(test_notice_before_the_deadline)
 }
 END_TEST
 
+static int64_t told_why(const char *like)
+{
+	return pool_int(&pool, "select count(*) from decision where kind = 'placement' and subject = 'lane 1' and reason like '%s'", like);
+}
+
+/* Why jobs wait is a decision where it changes, not each time that somebody looks. */
+START_TEST(test_why_jobs_wait_is_noted_once_a_change)
+{
+	int64_t id = pool_ready(&pool);
+
+	pool_sql(&pool, "insert into lane_delta values (1, 1)");
+	round_after(11);
+	ck_assert_int_eq(told_why("%%"), 0); /* it has hardly waited */
+	pool_sql(&pool, "update job_ready set ready_since = now() - interval '40 seconds'");
+	for (int i = 0; i < 5; i++)
+		round_after(11);
+	ck_assert_int_eq(told_why("No worker with any accelerator%%"), 1);
+	ck_assert_int_eq(pool_int(&pool, "select (inputs ->> 'jobs')::int from decision where subject = 'lane 1'"), 1);
+	/* Another reason; but within the minute nothing is written. */
+	pool_worker(&pool, "local", "starting");
+	round_after(11);
+	ck_assert_int_eq(told_why("%%"), 1);
+	pool_sql(&pool, "update lane_wait set since = since - interval '2 minutes'");
+	round_after(11);
+	ck_assert_int_eq(told_why("cold_start"), 1);
+	ck_assert_int_eq(told_why("%%"), 2);
+	/* Waits no more: forgotten, and told again when it waits again. */
+	pool_sql(&pool, "delete from job_ready where id = %lld; insert into lane_delta values (1, -1)", (long long)id);
+	round_after(11);
+	ck_assert_int_eq(pool_int(&pool, "select count(*) from lane_wait"), 0);
+}
+END_TEST
+
 START_TEST(test_due_jobs_are_promoted)
 {
 	int64_t due, later;
@@ -531,6 +564,7 @@ int main(void)
 	tcase_add_test(t, test_idle_default_gives_way_to_a_pool);
 	tcase_add_test(t, test_a_provider_s_idle_time_is_respected);
 	tcase_add_test(t, test_notice_before_the_deadline);
+	tcase_add_test(t, test_why_jobs_wait_is_noted_once_a_change);
 	tcase_add_test(t, test_due_jobs_are_promoted);
 	tcase_add_test(t, test_old_rows_leave_and_what_waits_stays);
 	tcase_add_test(t, test_outputs_leave_after_their_time);

@@ -83,6 +83,8 @@ def test_job_of_two_slots_beside_a_stream_of_one(own_stack, tmp_path):
         j = admin.ends(wide, 60)
         assert j["state"] == "succeeded", j
         assert j["delaySeconds"] > 4
+        why = [d["reason"] for d in admin.get(f"/api/gpu/decisions?subject=job%20{wide}")["decisions"]]
+        assert any(reason.startswith("It went to worker ") for reason in why), why
         waiting = [one for one in (admin.job(id) for id in stream) if one["state"] == "queued"]
         assert waiting, "the stream had ended before"
         for id in stream:

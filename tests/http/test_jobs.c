@@ -243,6 +243,37 @@ START_TEST(test_others_come_first)
 }
 END_TEST
 
+/* Of a job one is told why its lane waited while it was there, and why it went where it ran; nothing of others'. */
+START_TEST(test_decisions_of_a_job)
+{
+	int64_t worker = own_worker(), id = submit(&ann, ""), lane;
+	const char *path = world_text(w, "GET /api/gpu/decisions?subject=job%%20%lld", (long long)id);
+
+	lane = world_int(w, "select lane from job where id = %lld", (long long)id);
+	world_sql(w, "insert into decision(at, kind, subject, reason) values (now() - interval '1 hour', 'placement', 'lane %lld', 'before its time'), "
+		     "(now(), 'placement', 'lane %lld', 'It waited.'), (now(), 'placement', 'lane %lld', 'Of another lane.'), (now(), 'retry', 'job %lld', 'Again.')",
+		  (long long)lane, (long long)lane, (long long)lane + 1, (long long)id);
+	world_sql(w, "insert into job_lease(id, lease, session_id, worker_id, lane, owner_id, gpus, attempt, run, max_attempts, seconds, until) "
+		     "select %lld, gen_random_uuid(), session_id, id, %lld, owner_id, 1, 1, 1, 3, 600, now() + interval '10 minutes' from worker where id = %lld; "
+		     "insert into decision(at, kind, subject, reason, inputs) select started, 'placement', 'claim', '2 jobs leased', "
+		     "jsonb_build_array(jsonb_build_object('lane', lane, 'worker', worker_id, 'why', 'fair_share'), jsonb_build_object('lane', 999999, 'worker', 1)) "
+		     "from job_lease", (long long)id, (long long)lane, (long long)worker);
+	ck_assert_int_eq(call(&c, &ann, path, NULL), 200);
+	ck_assert_int_eq(json_len(json_get(c.json, "decisions")), 3);
+	ck_assert(strstr(c.text.ptr, "It waited.") && strstr(c.text.ptr, "Again."));
+	ck_assert(strstr(c.text.ptr, world_text(w, "It went to worker %lld: fair_share.", (long long)worker)));
+	ck_assert(!strstr(c.text.ptr, "999999") && !strstr(c.text.ptr, "before its time"));
+	ck_assert_int_eq(call(&c, &bob, path, NULL), 200);
+	ck_assert_int_eq(json_len(json_get(c.json, "decisions")), 0);
+	ck_assert_int_eq(call(&c, &root, path, NULL), 200);
+	ck_assert_int_eq(json_len(json_get(c.json, "decisions")), 3);
+	ck_assert_int_eq(call(&c, &ann, world_text(w, "GET /api/gpu/decisions?subject=lane%%20%lld", (long long)lane), NULL), 200);
+	ck_assert_int_eq(json_len(json_get(c.json, "decisions")), 2);
+	ck_assert_int_eq(call(&c, &bob, world_text(w, "GET /api/gpu/decisions?subject=lane%%20%lld", (long long)lane), NULL), 200);
+	ck_assert_int_eq(json_len(json_get(c.json, "decisions")), 0);
+}
+END_TEST
+
 /* A free slot that is kept for a job of two GPUs. */
 START_TEST(test_slots_are_kept)
 {
@@ -592,6 +623,7 @@ int main(void)
 	tcase_add_test(t, test_why_there_is_no_worker);
 	tcase_add_test(t, test_others_come_first);
 	tcase_add_test(t, test_slots_are_kept);
+	tcase_add_test(t, test_decisions_of_a_job);
 	tcase_add_loop_test(t, test_body_is_refused_by_name, 0, ARRAY_LEN(bodies));
 	tcase_add_test(t, test_spellings_of_a_time);
 	tcase_add_test(t, test_too_large);
