@@ -36,10 +36,17 @@ q as (
 update session s set resource = r.resource from r where s.id = r.session_id returning s.id;
 
 -- name: quota_due
--- Accounts, $1 at most, where a run is over and not settled, or that live over their week.
+-- Accounts, $1 at most, where a run is over and not settled, or that live over their week, or that run under
+-- limits of their provider's policy that have changed.
 select distinct r.account_id
-from reservation r join session s on s.id = r.session_id
-where r.settled_at is null and (quota_over(s, r.granted_seconds, quota_clock()) is not null or r.resets_at <= quota_clock())
+from reservation r
+join session s on s.id = r.session_id
+join account a on a.id = r.account_id
+left join provider_limit l on l.provider = a.provider and l.resource = r.resource
+left join quota q on q.account_id = r.account_id and q.resource = r.resource and q.resets_at = r.resets_at
+where r.settled_at is null and (quota_over(s, r.granted_seconds, quota_clock()) is not null or r.resets_at <= quota_clock()
+  or (r.resets_at is null and l.week_seconds is not null)
+  or (q.told_limit is null and q.limit_seconds <> l.week_seconds) or q.margin_seconds <> l.week_margin_seconds)
 order by r.account_id limit $1::int;
 
 -- name: quota_tell

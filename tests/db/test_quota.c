@@ -199,6 +199,56 @@ START_TEST(test_changed_policy)
 }
 END_TEST
 
+/* A limit by the week where there was none: what runs is held to it, and cut where it must be. */
+START_TEST(test_weekly_limit_out_of_a_policy)
+{
+	int64_t one = ledger_started(&ledger, "cpu", 0), two = ledger_started(&ledger, "cpu", 0);
+	struct quota_grant g;
+	int n;
+
+	ledger_runs(&ledger, one, 0);
+	ledger_runs(&ledger, two, 0);
+	ledger_at(&ledger, HOUR);
+	pool_sql(&ledger.pool, "update provider_limit set week_seconds = 36000, week_margin_seconds = 900 where resource = 'cpu'");
+	/* Housekeeping sees it, once. */
+	ck_assert_int_eq(quota_settle_due(ledger.pool.role, 10, &n, &ledger.e), OK);
+	ck_assert_int_eq(n, 1);
+	ck_assert_int_eq(quota_settle_due(ledger.pool.role, 10, &n, &ledger.e), OK);
+	ck_assert_int_eq(n, 0);
+	ck_assert_int_eq(ledger_figure(&ledger, "cpu", LEDGER_RESET, "used_seconds"), 2 * HOUR);
+	ck_assert_int_eq(ledger_figure(&ledger, "cpu", LEDGER_RESET, "reserved_seconds"), 36000 - 900 - 2 * HOUR);
+	/* The latest was cut: 8 h and 8 h are not there. */
+	ck_assert_int_eq(ledger_reserved(&ledger, one, "granted_seconds"), 8 * HOUR);
+	ck_assert_int_eq(ledger_reserved(&ledger, two, "granted_seconds"), 36000 - 900 - 8 * HOUR);
+	ck_assert_int_eq(pool_int(&ledger.pool, "select extract(epoch from deadline - timestamptz '" LEDGER_NOON "') from session where id = %lld", (long long)two),
+			 36000 - 900 - 8 * HOUR);
+	ck_assert_int_eq(ask("cpu", 0, &g), ERR_QUOTA);
+	ck_assert_str_eq(ledger.e.reason, "quota");
+	/* Another limit is seen as well. */
+	pool_sql(&ledger.pool, "update provider_limit set week_seconds = 32000 where resource = 'cpu'");
+	ck_assert_int_eq(quota_settle_due(ledger.pool.role, 10, &n, &ledger.e), OK);
+	ck_assert_int_eq(n, 1);
+	ck_assert_int_eq(ledger_reserved(&ledger, two, "granted_seconds"), HOUR); /* used already */
+	ck_assert_int_eq(ledger_reserved(&ledger, one, "granted_seconds"), 32000 - 900 - HOUR);
+}
+END_TEST
+
+/* What has neither an end nor a week is held to a week, too. */
+START_TEST(test_weekly_limit_of_what_had_no_limit)
+{
+	int64_t s;
+
+	pool_sql(&ledger.pool, "update provider_limit set session_seconds = null where resource = 'cpu'");
+	s = ledger_started(&ledger, "cpu", 0);
+	ledger_runs(&ledger, s, 0);
+	pool_sql(&ledger.pool, "update provider_limit set week_seconds = 36000, week_margin_seconds = 900 where resource = 'cpu'");
+	ledger_at(&ledger, HOUR);
+	ledger_settle(&ledger);
+	ck_assert_int_eq(ledger_reserved(&ledger, s, "granted_seconds"), 36000 - 900);
+	ck_assert_int_eq(ledger_figure(&ledger, "cpu", LEDGER_RESET, "used_seconds"), HOUR);
+}
+END_TEST
+
 static const char *const nonsense[] = {
 	"update provider_limit set week_margin_seconds = week_seconds + 1 where resource = 'gpu'",
 	"update provider_limit set session_margin_seconds = session_seconds where resource = 'gpu'",
@@ -512,6 +562,8 @@ int main(void)
 	tcase_add_test(t, test_accelerators_by_name);
 	tcase_add_test(t, test_no_account);
 	tcase_add_test(t, test_changed_policy);
+	tcase_add_test(t, test_weekly_limit_out_of_a_policy);
+	tcase_add_test(t, test_weekly_limit_of_what_had_no_limit);
 	tcase_add_loop_test(t, test_senseless_policy_is_refused, 0, sizeof(nonsense) / sizeof(*nonsense));
 	tcase_add_test(t, test_charged_from_launch_to_end);
 	tcase_add_test(t, test_waiting_for_a_machine_is_free);
