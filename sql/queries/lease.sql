@@ -17,14 +17,20 @@
 with q as (
   select * from jsonb_to_recordset($1::jsonb) t(i int, hash text, token text, instance text, agent text, protocol smallint,
     capabilities jsonb, got text[], memory bigint, slots smallint)),
+-- Sessions are locked in the order of their ids, as by all who lock several.
+known as materialized (
+  select q.*, s.id as session_id from q cross join lateral (
+    select id from session s where s.enrol_hash = decode(q.hash, 'hex') offset 0) s
+  order by s.id),
 s as materialized (
-  select q.*, s.id, s.worker_id, s.owner_id, s.registered_at,
+  select q.i, q.hash, q.token, q.instance, q.agent, q.protocol, q.capabilities, q.got, q.memory, q.slots,
+    s.id, s.worker_id, s.owner_id, s.registered_at,
     case when s.state = 'ended' or w.desired <> 'running' or s.deadline < now()
            or (s.registered_at is null and s.enrol_until < now()) then 'gone'
          when s.instance <> q.instance then 'taken'
          else 'ok' end verdict
-  from q cross join lateral (
-    select * from session s where s.enrol_hash = decode(q.hash, 'hex') for update) s
+  from known q cross join lateral (
+    select * from session s where s.id = q.session_id and s.enrol_hash = decode(q.hash, 'hex') for update) s
   cross join lateral (
     select desired from worker where id between s.worker_id and s.worker_id order by id limit 1) w),
 good as materialized (

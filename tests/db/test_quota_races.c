@@ -275,6 +275,65 @@ START_TEST(test_death_between_two_figures)
 }
 END_TEST
 
+/* ---- locks in one order ------------------------------------------------------ */
+
+struct registration {
+	struct db *db;
+	char text[1024];
+	enum err err;
+};
+
+static void *register_both(void *ctx)
+{
+	struct registration *r = ctx;
+
+	r->err = db_run(r->db, STMT_AGENT_REGISTER, ARGS(arg_cstr(r->text)), NULL, NULL);
+	return NULL;
+}
+
+static void agent_of(struct registration *r, int64_t session, int i)
+{
+	size_t n = strlen(r->text);
+	char hash[65];
+
+	memset(hash, '0' + i, 64);
+	hash[64] = '\0';
+	pool_sql(&ledger.pool, "update session set enrol_hash = decode('%s', 'hex'), enrol_until = now() + interval '1 hour' where id = %lld", hash, (long long)session);
+	snprintf(r->text + n, sizeof(r->text) - n, "%c{\"i\":%d,\"hash\":\"%s\",\"token\":\"%.63s0\",\"instance\":\"a\",\"protocol\":1,\"got\":[\"T4\"],"
+		 "\"memory\":1,\"slots\":1}", n ? ',' : '[', i, hash, hash);
+}
+
+/* Two agents that register in one batch, the later session's first, while the ledger cuts both: it takes sessions in
+ * the order of their ids, and so do they.  Were it otherwise, each would hold what the other waits for. */
+START_TEST(test_sessions_are_locked_in_order)
+{
+	int64_t one = ledger_started(&ledger, "gpu", HOUR), two = ledger_started(&ledger, "gpu", HOUR);
+	struct db *cuts = pool_connect(&ledger.pool, "owner");
+	struct registration r = {.db = pool_connect(&ledger.pool, "events")};
+	char sql[160];
+	pthread_t thread;
+
+	agent_of(&r, two, 2);
+	agent_of(&r, one, 1);
+	snprintf(r.text + strlen(r.text), sizeof(r.text) - strlen(r.text), "]");
+	/* The ledger has come to the first. */
+	snprintf(sql, sizeof(sql), "set search_path = gpupool; begin; select from session where id = %lld for update", (long long)one);
+	pg_sql(cuts, sql, NULL);
+	ck_assert(!pthread_create(&thread, NULL, register_both, &r));
+	for (int i = 0; i < 1000 && !pool_int(&ledger.pool, "select count(*) from pg_locks where not granted"); i++)
+		pool_sql(&ledger.pool, "select pg_sleep(0.02)");
+	/* And goes on to the second: nobody who waits for the first has it. */
+	snprintf(sql, sizeof(sql), "select count(*) from (select from session where id = %lld for update skip locked) x", (long long)two);
+	ck_assert_int_eq(pg_int(cuts, sql), 1);
+	pg_sql(cuts, "commit", NULL);
+	pthread_join(thread, NULL);
+	ck_assert_int_eq(r.err, OK);
+	ck_assert_int_eq(pool_int(&ledger.pool, "select count(*) from session where registered_at is not null"), 2);
+	db_close(cuts);
+	db_close(r.db);
+}
+END_TEST
+
 /* ---- everything at once --------------------------------------------------- */
 
 enum { HANDS = 6, TURNS = 60 };
@@ -362,6 +421,7 @@ int main(void)
 	tcase_add_loop_test(t, test_impossible_rows, 0, sizeof(impossible) / sizeof(*impossible));
 	tcase_add_loop_test(t, test_death_between_any_two_statements, 0, 16);
 	tcase_add_test(t, test_death_between_two_figures);
+	tcase_add_test(t, test_sessions_are_locked_in_order);
 	tcase_add_test(t, test_everything_at_once);
 	suite_add_tcase(s, t);
 	return unit_run(s);
