@@ -234,7 +234,7 @@ static ptrdiff_t stopped_worker(struct round *r, size_t account, const struct sc
 {
 	for (size_t i = r->first_stopped; i < r->s->worker_count; i++) {
 		const struct scale_worker *w = &r->s->workers[i];
-		const struct arriving it = {.account = account, .accelerator = w->accelerator, .got = w->got, .slots = w->slots, .left_s = SCALE_NONE};
+		const struct arriving it = {.account = account, .accelerator = w->accelerator, .got = w->got, .slots = w->slots, .left_s = w->max_session_s};
 		bool candidate = !r->hands[i].used && !w->wanted && eq(w->state, "stopped") && !w->session_state[0] && scale_in_pool(r, i);
 
 		if (!candidate) {

@@ -101,6 +101,8 @@ static const struct scene scenes[] = {
 	 "create cpu@1 queue_threshold; create cpu@1 queue_threshold", NULL},
 	{"what a free slot takes does not count", {POLICY()}, {ACCOUNT(1)}, {READY(1, 2, 1)}, {LANE(1, 6)}, "", "below_threshold"},
 	{"a stopped worker goes before a new one", {POLICY()}, {ACCOUNT(1)}, {WORKER(4, "stopped")}, {LANE(1, 6)}, "start 4 queue_threshold", NULL},
+	{"one that may not run long enough does not", {POLICY(.target_wait_s = 604800)}, {ACCOUNT(1)}, {WORKER(4, "stopped", .max_session_s = 3600)}, {LANE(1, 6, .estimate_s = 3601)},
+	 "create cpu@1 queue_threshold", NULL},
 	{"of another kind it does not", {POLICY()}, {ACCOUNT(1)}, {WORKER(4, "stopped")}, {LANE(1, 6, .accelerator = "gpu")},
 	 "create gpu@1 queue_threshold", NULL},
 	{"another person's does not", {POLICY()}, {ACCOUNT(1)}, {WORKER(4, "stopped", .owner_id = BOB)}, {LANE(1, 6)},
