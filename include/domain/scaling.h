@@ -7,7 +7,8 @@
  * a compare-and-set on the worker's version, by the same code as the API's
  * start, stop and create; one that finds the worker changed does nothing.  A
  * worker is stopped or drained in the row that a claim locks (session_drain),
- * so that none that holds a lease is ever stopped.
+ * so that none that holds a lease is ever stopped.  A round's lock is its connection's: each action asks
+ * whether it is still held, for one that was lost and made anew holds nothing, and another may decide by then.
  */
 #ifndef DOMAIN_SCALING_H
 #define DOMAIN_SCALING_H
@@ -22,6 +23,8 @@
 /* ---- policies ------------------------------------------------------------- */
 
 enum { SCALING_ACCOUNTS = 64, SCALING_SNAPSHOT = 32 << 20 };
+enum { SCALING_ANY = -1 }; /* as a version to be met: whatever is there */
+enum { SCALING_KEPT = 256 << 20 }; /* bytes of rounds, as stored */
 
 struct scaling_policy {
 	bool enabled, paused;
@@ -41,7 +44,7 @@ struct scaling_policy scaling_policy_default(void);
  * ERR_NOT_FOUND: no such person, or not yours. */
 enum err scaling_get(struct db *db, const struct principal *p, int64_t owner, struct rows *rows, struct scaling_policy *ret,
 		     struct error *e) must_check;
-/* version 0 = whatever is there; ERR_PRECONDITION: another.  ERR_INVALID at "maxWorkers", or at
+/* version: that which must be there, 0 = none; ERR_PRECONDITION: it is another.  ERR_INVALID at "maxWorkers", or at
  * "accounts.N" for one that the owner may not use or that is there twice. */
 enum err scaling_put(struct db *db, const struct principal *p, int64_t owner, const struct scaling_policy *policy, struct error *e) must_check;
 
@@ -67,6 +70,8 @@ struct scaling_done {
 	int64_t worker;          /* that it was done to; of a new one its id */
 	char provider[32];       /* whose provisioner is to be told */
 };
+/* ERR_CONFLICT: this connection has the lock of scaling no more. */
+enum err scaling_holds(struct db *db, struct error *e) must_check;
 /* One decision, with its row among the decisions; in a transaction.  *ret says whether the worker was still
  * as it was seen.  An error is of the database. */
 enum err scaling_act(struct db *db, struct arena *a, const struct config *config, const struct scale_decision *d, struct scaling_done *ret,

@@ -9,6 +9,11 @@ select pg_advisory_xact_lock(('x' || substr(md5('gpupool.scaling'), 1, 8))::bit(
 select pg_try_advisory_lock(('x' || substr(md5('gpupool.scaling'), 1, 8))::bit(32)::int8) as mine,
   exists (select from scaling_policy where enabled) as wanted;
 
+-- name: scaling_holds
+-- Has this connection the lock of such a round?  One that was made anew has not.
+select exists (select from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and granted
+  and classid = 0 and objid = ('x' || substr(md5('gpupool.scaling'), 1, 8))::bit(32)::int8::oid and objsubid = 1) as holds;
+
 -- name: scaling_end
 select pg_advisory_unlock(('x' || substr(md5('gpupool.scaling'), 1, 8))::bit(32)::int8);
 
@@ -27,7 +32,8 @@ where a.id = any($2::int[]) and a.deleted_at is null
   and (a.owner_id = $1::int or (p.sharing_allowed and (a.sharing = 'all' or (a.sharing = 'named' and $1 = any(a.shared_with)))));
 
 -- name: scaling_put
--- $1 owner; the version that it must have or null: $2; then its fields.  No row: another version.
+-- $1 owner; the version that it must have: $2 (0 = there must be none, null = whatever there is); then its fields.
+-- No row: another version.
 insert into scaling_policy(owner_id, enabled, paused, accelerator, min_workers, max_workers, queue_threshold, target_wait_seconds,
   up_delay_seconds, down_delay_seconds, idle_stop_seconds, accounts, account_order)
 select $1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::int[], $14
@@ -167,9 +173,11 @@ from scaling_plan where id = $1::uuid and (owner_id = $2::int or $3::boolean) fo
 update scaling_plan set committed_at = now() where id = $1::uuid;
 
 -- name: scaling_forget
--- Plans that are over, and $1 rounds at a time that are older than $2 days.
+-- Plans that are over, and $1 rounds at a time that are older than $2 days or beyond the newest $3 bytes.
 with p as (delete from scaling_plan where expires_at < now() - interval '1 hour'),
 r as (
   delete from scaling_round where id = any(array(
-    select id from scaling_round where at < now() - make_interval(days => $2::int) order by at limit $1::int)))
+    select id from (
+      select id, at, sum(pg_column_size(snapshot) + pg_column_size(decisions)) over (order by id desc) as bytes from scaling_round) t
+    where at < now() - make_interval(days => $2::int) or bytes > $3::bigint order by id limit $1::int)))
 select 1;

@@ -31,6 +31,7 @@ struct act {
 	struct scaler *s;
 	const struct scale_decision *d;
 	struct scaling_done done;
+	bool lost;               /* the lock of scaling: another may decide already */
 	struct error e;
 };
 
@@ -38,17 +39,21 @@ static enum err run_act(struct db *db, void *arg)
 {
 	struct act *a = arg;
 
-	return scaling_act(db, &a->s->arena, a->s->config, a->d, &a->done, &a->e);
+	enum err err = scaling_holds(db, &a->e);
+
+	a->lost = err == ERR_CONFLICT;
+	return err ? err : scaling_act(db, &a->s->arena, a->s->config, a->d, &a->done, &a->e);
 }
 
-/* Each in a transaction of its own: what one account refuses holds up no other. */
-static bool act(struct scaler *s, const struct scale_decision *d)
+/* Each in a transaction of its own: what one account refuses holds up no other.  *lost ends the round. */
+static bool act(struct scaler *s, const struct scale_decision *d, bool *lost)
 {
 	struct act a = {.s = s, .d = d};
 	char worker[24];
 	enum err err = tx_run(s->db, run_act, &a, &a.e);
 
 	CRASH_POINT("scale.acted");
+	*lost = a.lost;
 	if (err || !a.done.done) {
 		log_warn("scale.not_done", "action=%s worker=%lld account=%lld error=%s message=\"%s\"", scale_action_name(d->action),
 			 (long long)d->worker_id, (long long)d->account_id, err ? err_name(err) : "changed", a.e.msg);
@@ -87,7 +92,7 @@ static bool decide_and_act(struct scaler *s)
 {
 	cleanup_look struct scaling_look look = {0};
 	struct error e = {0};
-	bool any = false;
+	bool any = false, lost = false;
 	enum err err;
 
 	arena_reset(&s->arena);
@@ -98,9 +103,9 @@ static bool decide_and_act(struct scaler *s)
 	}
 	keep_since(s, &look);
 	CRASH_POINT("scale.decided");
-	for (size_t i = 0; i < look.result.count; i++)
+	for (size_t i = 0; i < look.result.count && !lost; i++)
 		if (!look.result.decisions[i].due_ms)
-			any |= act(s, &look.result.decisions[i]);
+			any |= act(s, &look.result.decisions[i], &lost);
 	if (any && scaling_keep(s->db, &look, &e))
 		log_warn("scale.keep", "message=\"%s\"", e.msg);
 	return any;
@@ -138,7 +143,7 @@ bool scale_turn(struct scaler *s, bool leads)
 		s->next_ms = start + took * SHARE;
 	if (clock_ms() >= s->forget_ms) {
 		s->forget_ms = clock_ms() + FORGET_MS;
-		(void)!db_run(s->db, STMT_SCALING_FORGET, ARGS(arg_i64(BATCH), arg_i64(s->config->retention_days)), NULL, NULL);
+		(void)!db_run(s->db, STMT_SCALING_FORGET, ARGS(arg_i64(BATCH), arg_i64(s->config->retention_days), arg_i64(SCALING_KEPT)), NULL, NULL);
 	}
 	if (any)
 		db_notify(s->db, "gpupool_events", "");

@@ -107,7 +107,7 @@ enum err scaling_put(struct db *db, const struct principal *p, int64_t owner, co
 		err = check_accounts(db, owner, policy, &ids, e);
 	if (!err)
 		err = db_run(db, STMT_SCALING_PUT,
-			     ARGS(arg_i64(owner), arg_opt_i64(policy->version, policy->version), arg_bool(policy->enabled),
+			     ARGS(arg_i64(owner), arg_opt_i64(policy->version, policy->version != SCALING_ANY), arg_bool(policy->enabled),
 				  arg_bool(policy->paused), arg_cstr(policy->accelerator), arg_i64(policy->min_workers),
 				  arg_i64(policy->max_workers), arg_i64(policy->queue_threshold), arg_i64(policy->target_wait_seconds),
 				  arg_i64(policy->up_delay_seconds), arg_i64(policy->down_delay_seconds),
@@ -199,13 +199,22 @@ void scaling_digest(const struct scaling_look *l, int64_t owner, uint8_t ret[CRY
 		const struct scale_decision *d = &l->result.decisions[i];
 
 		if (d->owner_id == owner)
-			buf_addf(&text, "%s %lld %lld %lld %s\n", scale_action_name(d->action), (long long)d->worker_id, (long long)d->version,
-				 (long long)d->account_id, d->accelerator);
+			buf_addf(&text, "%s %lld %lld %lld %s %lld %lld\n", scale_action_name(d->action), (long long)d->worker_id,
+				 (long long)d->version, (long long)d->account_id, d->accelerator, (long long)d->reserves_s,
+				 (long long)d->remaining_s);
 	}
 	crypto_hash(buf_str(&text), ret);
 }
 
 /* ---- acting ----------------------------------------------------------------------- */
+
+enum err scaling_holds(struct db *db, struct error *e)
+{
+	cleanup_rows struct rows r = {0};
+	enum err err = db_run(db, STMT_SCALING_HOLDS, NO_ARGS, &r, e);
+
+	return err || row_bool(&r, 0, "holds") ? err : error_set(e, ERR_CONFLICT, "The lock of scaling was lost with its connection.");
+}
 
 /* The server for the owner, whose right to the account the autoscaler saw to. */
 static struct principal on_behalf_of(int64_t owner)

@@ -140,6 +140,7 @@ static enum err match(struct ctx *ctx, struct request *req, int64_t owner, int64
 	struct scaling_policy was;
 	enum err err;
 
+	*version = SCALING_ANY;
 	if (!req->if_match.ptr)
 		return OK;
 	err = scaling_get(ctx->db, &req->principal, owner, &rows, &was, e);
@@ -213,7 +214,15 @@ static enum err ensure_policy(struct ctx *ctx, struct request *req, int64_t owne
 	enum err err = scaling_get(ctx->db, &req->principal, owner, &rows, &p, e);
 
 	*enabled = !err && p.enabled;
-	return err || p.version ? err : scaling_put(ctx->db, &req->principal, owner, &p, e);
+	if (err || p.version)
+		return err;
+	err = scaling_put(ctx->db, &req->principal, owner, &p, e); /* version 0: only where there is none */
+	if (err != ERR_PRECONDITION)
+		return err;
+	rows_free(&rows); /* somebody has set one this instant: that counts */
+	err = scaling_get(ctx->db, &req->principal, owner, &rows, &p, e);
+	*enabled = !err && p.enabled;
+	return err;
 }
 
 /* A pool of thousands is more than a request's memory. */

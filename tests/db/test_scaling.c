@@ -10,6 +10,7 @@
 #include "control/scale.h"
 #include "domain/autoscaler_doc.h"
 #include "domain/operation.h"
+#include "domain/scaling.h"
 #include "pool.h"
 
 static struct pg *pg;
@@ -148,6 +149,80 @@ START_TEST(test_another_decides)
 	ck_assert_int_eq(count("worker"), 1);
 	scale_free(&second);
 	db_close(other);
+}
+END_TEST
+
+/* The connection is lost in mid-round, and with it the lock: another may decide by now. */
+START_TEST(test_connection_lost_in_mid_round)
+{
+	policy(", up_delay_seconds = 0");
+	jobs(6);
+	pool_sql(&p, "create function cut() returns trigger language plpgsql as 'begin perform pg_terminate_backend(pg_backend_pid()); return null; end'; "
+		     "create trigger cut after insert on scaling_state for each statement execute function cut()");
+	round_of(&scaler);
+	ck_assert_int_eq(count("worker"), 0);
+	pool_sql(&p, "drop trigger cut on scaling_state");
+	for (int i = 0; i < 100 && !count("worker"); i++) {
+		round_of(&scaler);
+		pool_sql(&p, "select pg_sleep(0.02)");
+	}
+	ck_assert_int_eq(count("worker"), 1);
+}
+END_TEST
+
+/* ---- policies ---- */
+
+static enum err put(int64_t version)
+{
+	struct scaling_policy one = scaling_policy_default();
+	const struct principal ada = {.user_id = 1};
+	struct error e;
+
+	one.version = version;
+	return scaling_put(p.owner, &ada, 1, &one, &e);
+}
+
+START_TEST(test_policy_versions)
+{
+	ck_assert_int_eq(put(1), ERR_PRECONDITION);
+	ck_assert_int_eq(put(0), OK);
+	ck_assert_int_eq(put(0), ERR_PRECONDITION); /* somebody was quicker */
+	ck_assert_int_eq(put(1), OK);
+	ck_assert_int_eq(put(1), ERR_PRECONDITION);
+	ck_assert_int_eq(put(SCALING_ANY), OK);
+	ck_assert_int_eq(count("scaling_policy where version = 3"), 1);
+}
+END_TEST
+
+/* Rounds of a large pool are large: what is kept of them is bounded, the newest stay. */
+START_TEST(test_kept_rounds_are_bounded)
+{
+	pool_sql(&p, "insert into scaling_round(snapshot, decisions) select repeat(md5(i::text), 1000), '{}' from generate_series(1, 10) i");
+	ck_assert_int_eq(db_run(p.role, STMT_SCALING_FORGET, ARGS(arg_i64(100), arg_i64(30), arg_i64(1 << 20)), NULL, NULL), OK);
+	ck_assert_int_eq(count("scaling_round"), 10);
+	ck_assert_int_eq(db_run(p.role, STMT_SCALING_FORGET, ARGS(arg_i64(100), arg_i64(30), arg_i64(3000)), NULL, NULL), OK);
+	ck_assert_int_lt(count("scaling_round"), 10);
+	ck_assert_int_eq(count("scaling_round where id = 10"), 1);
+}
+END_TEST
+
+/* What is reserved and what is left are a part of what was shown. */
+START_TEST(test_plan_is_of_its_hours)
+{
+	struct scale_decision d = {.action = SCALE_CREATE, .owner_id = 1, .account_id = 1, .provider = "kaggle", .accelerator = "gpu", .reserves_s = 3600, .remaining_s = 7200};
+	struct scaling_look l = {.result = {.decisions = &d, .count = 1}};
+	uint8_t was[CRYPTO_HASH], is[CRYPTO_HASH];
+
+	scaling_digest(&l, 1, was);
+	scaling_digest(&l, 1, is);
+	ck_assert_mem_eq(was, is, sizeof(was));
+	d.remaining_s = 3600;
+	scaling_digest(&l, 1, is);
+	ck_assert_mem_ne(was, is, sizeof(was));
+	d.remaining_s = 7200;
+	d.reserves_s = 900;
+	scaling_digest(&l, 1, is);
+	ck_assert_mem_ne(was, is, sizeof(was));
 }
 END_TEST
 
@@ -367,6 +442,10 @@ int main(void)
 	tcase_add_test(t, test_starts_what_is_stopped);
 	tcase_add_test(t, test_delay_survives_the_leader);
 	tcase_add_test(t, test_another_decides);
+	tcase_add_test(t, test_connection_lost_in_mid_round);
+	tcase_add_test(t, test_policy_versions);
+	tcase_add_test(t, test_kept_rounds_are_bounded);
+	tcase_add_test(t, test_plan_is_of_its_hours);
 	tcase_add_test(t, test_empty_quota);
 	tcase_add_test(t, test_learned_estimate);
 #ifdef GPUPOOL_TEST
