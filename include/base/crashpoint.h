@@ -10,11 +10,11 @@
 #define BASE_CRASHPOINT_H
 
 #ifdef GPUPOOL_TEST
-void crashpoint_arm(const char *n); /* config.crash_at; "" = never */
+void crashpoint_arm(const char *at); /* config.crash_at, or the name of a point; "" = never */
 void crashpoint_pass(const char *name);
 #define CRASH_POINT(name) crashpoint_pass(name)
 #else
-#define crashpoint_arm(n) ((void)(n))
+#define crashpoint_arm(at) ((void)(at))
 #define CRASH_POINT(name) ((void)0)
 #endif
 

@@ -10,6 +10,7 @@ import pytest
 from kaggle_people import Person
 from stack import until
 
+LIST, TOKEN = "ListKernels", "IntrospectToken"
 SAVE, STATUS, GET, QUOTA = "SaveKernel", "GetKernelSessionStatus", "GetKernel", "GetAcceleratorQuotaStatistics"
 RETRY_AFTER = {"retry_after": 1}
 # (method, kind, options): each for one person, whose start meets it.
@@ -19,6 +20,8 @@ CASES += [(method, "429", RETRY_AFTER) for method in (SAVE, STATUS, GET)] + [(SA
 CASES += [(SAVE, "429", {"retry_after": 1, "date": True}), (SAVE, "429", {}), (SAVE, "500", {"effect": True}),
           (SAVE, "string_ids", {}), (SAVE, "nullable", {}), (GET, "string_ids", {"times": 3}),
           (STATUS, "omit", {"times": 3, "fields": ["status"]}), (QUOTA, "html", {}), (QUOTA, "omit", {"fields": ["gpuQuota"]})]
+CASES += [(LIST, kind, {}) for kind in ("500", "html", "truncated", "empty", "reset_after")] + [(LIST, "429", RETRY_AFTER), (LIST, "omit", {"fields": ["kernels"]})]
+CASES += [(TOKEN, kind, {}) for kind in ("500", "html", "truncated", "empty", "reset_after", "string_ids")] + [(TOKEN, "429", RETRY_AFTER)]
 CASES += [(STATUS, kind, {"times": 3}) for kind in ("lower_camel", "prefixed", "numeric", "unknown_status", "nullable")]
 
 
@@ -58,7 +61,11 @@ def crowd(kaggle, kaggle_stack, departures):
         p.fault = kaggle.fault(method, kind, owner=p.name, **options)
         if method == GET:
             kaggle.fault(SAVE, "reset_after", owner=p.name)     # only doubt makes it look
-        p.id = p.add("cpu", "under fire")
+        credentials = p.credentials
+        if method == TOKEN:
+            p.account.tokens.append("KGAT_" + p.key)
+            credentials = {"token": "KGAT_" + p.key}
+        p.id = p.add("cpu", "under fire", credentials=credentials)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         list(pool.map(begin, CASES))
     yield people
@@ -93,6 +100,31 @@ def test_a_push_whose_answer_was_lost_is_found_again(person, kaggle):
         kaggle.world.lag = 0
     assert p.one_run().version.number == 1
     assert kaggle.count(SAVE, p.name) == 1
+
+
+def test_missing_inputs_of_a_kernel_that_kaggle_does_not_show_yet(person, kaggle):
+    """It runs without them, and can neither be looked at nor be deleted for a while: it is ended all the same."""
+    p = person()
+    kaggle.world.lag = 3
+    try:
+        id = p.add("cpu", "lost inputs", inputs={"datasets": ["alice/no-such-thing"]})
+        n = p.becomes(id, "failed", 60, code="inputs")
+    finally:
+        kaggle.world.lag = 0
+    assert "alice/no-such-thing" in n["reason"]["message"]
+    p.nothing_left()
+    assert kaggle.count(SAVE, p.name) == 1
+
+
+def test_a_name_that_kaggle_says_is_contested(person, kaggle):
+    """Nothing was saved: it is tried again, and no sooner than it should."""
+    p = person()
+    fault = kaggle.fault(SAVE, "409", times=1, owner=p.name)
+    id = p.add("cpu", "fought over")
+    p.becomes(id, "waiting", code="contested")
+    assert not p.kernels()
+    p.healthy(id, 60)
+    assert fault.met == 1 and p.one_run().version.number == 1
 
 
 def test_a_lost_answer_of_the_second_version(person, kaggle):

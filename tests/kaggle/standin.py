@@ -17,7 +17,7 @@ well-behaved client does (a credential at the file server, a call before Retry-A
 test ends with `kaggle.blameless()`.  Unknown methods are 404, unknown or ill-typed fields 400.
 
 Kinds of fault, each `times` times (None: until cleared), where a save marked (*) has still taken effect:
-    429 (retry_after=seconds, date=True for an HTTP date, None for no header), 500 502 503 (effect=True: *), html,
+    429 (retry_after=seconds, date=True for an HTTP date, None for no header), 409 500 502 503 (effect=True: *), html,
     empty *, truncated *, drip * (seconds a byte), reset_before, reset_after *, redirect (the 302 points elsewhere)
 and, of the shape of a true answer: string_ids, nullable, lower_camel, prefixed, numeric, unknown_status, omit (fields=[…]).
 """
@@ -400,7 +400,7 @@ class Api(Handler):
         kind, options = fault.kind, fault.options
         if kind == "429":
             self.limited(fault, call)
-        elif kind in ("500", "502", "503"):
+        elif kind in ("409", "500", "502", "503"):
             self.fail(Refusal(int(kind), "Internal error"))
         elif kind == "html":
             self.send(200, HTML, "text/html; charset=utf-8")

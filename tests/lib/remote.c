@@ -181,10 +181,12 @@ void remote_register(int64_t id, const char *got)
 /* Intervals are minutes and more: the test moves what is due, but takes nothing from who has it. */
 void remote_hurry(void)
 {
-	/* Each alone: together they would lock in an order that is not the provisioner's. */
-	remote_sql("update session_poll set due = now() where due > now() and due < now() + interval '190 s'");
+	/* Waiting for nobody's rows while it has others: the provisioners lock several in an order of their own. */
+	remote_sql("update session_poll set due = now() where session_id = any(array(select session_id from session_poll "
+		   "where due > now() and due < now() + interval '190 s' for update skip locked))");
 	remote_sql("update account_cooldown set until = now() where until > now()");
-	remote_sql("update operation set next_try_at = now() where state = 'open' and claimed_until is null");
+	remote_sql("update operation set next_try_at = now() where id = any(array(select id from operation "
+		   "where state = 'open' and claimed_until is null for update skip locked))");
 }
 
 void remote_dump(void)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/http.h"
 #include "local.h"
 #include "peer.h"
@@ -208,6 +209,76 @@ START_TEST(test_refusals)
 }
 END_TEST
 
+#ifdef GPUPOOL_TEST
+
+/* A process that dies at this point of a call, as a provisioner that is killed there. */
+static void dies_at(const char *point, enum err (*work)(void *), void *ctx)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		ck_assert_int_eq(http_client_new(&client), OK); /* its own connections */
+		crashpoint_arm(point);
+		(void)!work(ctx);
+		_exit(0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "%s was not passed", point);
+}
+
+static enum err begin(void *l)
+{
+	struct run run;
+
+	return provider_kaggle.start(call(), l, &run);
+}
+
+static enum err insist(void *run)
+{
+	return provider_kaggle.stop(call(), run, true);
+}
+
+static enum err take_away(void *run)
+{
+	return provider_kaggle.remove(call(), run);
+}
+
+START_TEST(test_killed_at_each_point_one_run_or_none)
+{
+	struct launch l = launch_of("0b5f4f4e-7c1a-4d8e-9a53-1f0f5c8e2d11"), next = launch_of("1c5f4f4e-7c1a-4d8e-9a53-1f0f5c8e2d22");
+	struct run run, same;
+	struct run_status status;
+	struct run_list list;
+
+	l.launched_for = next.launched_for = 10;
+	dies_at("kaggle.push", begin, &l);
+	ck_assert_int_eq(provider_kaggle.find(call(), &l, &run), ERR_NOT_FOUND);
+	dies_at("kaggle.pushed", begin, &l);
+	MUST(provider_kaggle.find(call(), &l, &run));
+	/* The same start again finds it, and pushes nothing. */
+	MUST(provider_kaggle.start(call(), &l, &same));
+	ck_assert_ptr_nonnull(strstr(same.reference.ptr, "\"version\":1"));
+	ck_assert(wait_for(is_over, &run, 60000));
+	dies_at("kaggle.pushed", begin, &next);
+	MUST(provider_kaggle.find(call(), &next, &run));
+	ck_assert_ptr_nonnull(strstr(run.reference.ptr, "\"version\":2"));
+	dies_at("kaggle.delete", insist, &run);
+	MUST(provider_kaggle.poll(call(), &run, &status)); /* it is still there */
+	MUST(provider_kaggle.stop(call(), &run, true));
+	ck_assert_int_eq(provider_kaggle.find(call(), &next, &same), ERR_NOT_FOUND);
+	MUST(provider_kaggle.start(call(), &l, &run));
+	dies_at("kaggle.remove", take_away, &run);
+	MUST(provider_kaggle.list(call(), &list));
+	ck_assert_uint_eq(list.count, 1);
+	MUST(provider_kaggle.remove(call(), &run));
+	MUST(provider_kaggle.list(call(), &list));
+	ck_assert_uint_eq(list.count, 0);
+}
+END_TEST
+
+#endif
+
 int main(void)
 {
 	Suite *s = suite_create("kaggle run");
@@ -218,6 +289,11 @@ int main(void)
 	tcase_add_test(t, test_accounts);
 	tcase_add_test(t, test_a_run_from_push_to_removal);
 	tcase_add_test(t, test_refusals);
+#ifdef GPUPOOL_TEST
+	tcase_add_test(t, test_killed_at_each_point_one_run_or_none);
+#else
+	printf("skipped: crash points are not in this build (the asan build has them)\n");
+#endif
 	suite_add_tcase(s, t);
 	return unit_run(s);
 }
