@@ -30,6 +30,8 @@ enum err call_ready(struct reconciler *r, const struct provider *p, bool start, 
 enum err call_check(struct reconciler *r, const struct provider *p, struct error *e) must_check;
 /* Also of credentials that were refused before. */
 enum err call_verify(struct reconciler *r, const struct provider *p, struct identity *ret, struct error *e) must_check;
+enum err call_consent(struct reconciler *r, const struct provider *p, const struct consent_code *code, struct consent_given *ret,
+		      struct error *e) must_check;
 enum err call_usage(struct reconciler *r, const struct provider *p, struct usage_list *ret, struct error *e) must_check;
 enum err call_start(struct reconciler *r, const struct provider *p, const struct launch *l, struct run *ret, struct error *e) must_check;
 enum err call_find(struct reconciler *r, const struct provider *p, const struct launch *l, struct run *ret, struct error *e) must_check;

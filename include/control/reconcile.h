@@ -68,6 +68,8 @@ void reconcile_watch(struct reconciler *r);
 int reconcile_poll(struct reconciler *r);
 /* One account elsewhere that is due for a check; likewise. */
 int reconcile_account(struct reconciler *r);
+/* One consent of a person that came back; likewise. */
+int reconcile_consent(struct reconciler *r);
 /* Ends the runs of this machine and their sessions, for --stop-workers. */
 void reconcile_stop_local(struct reconciler *r);
 

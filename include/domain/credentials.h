@@ -21,6 +21,7 @@ enum { CREDENTIALS_EMAIL = 255 };
 struct credentials {
 	struct secret text;      /* to be sealed: a JSON object; ptr NULL = there is nothing to seal */
 	const char *start;       /* the way that they are for, where that is no other; else "" */
+	char client_id[CREDENTIALS_EMAIL]; /* of an OAuth client */
 	char email[CREDENTIALS_EMAIL]; /* of the browser way */
 	struct secret password;  /* likewise, where one was sent: for a browser instance alone, once */
 };

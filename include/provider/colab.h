@@ -36,19 +36,6 @@ enum err colab_verify(struct provider_call *c, struct identity *ret) must_check;
 
 /* ---- a person's consent: colab_consent.c ---- */
 
-struct colab_code {
-	struct str code, verifier;     /* what came back, and what was made for it */
-	const char *redirect_uri;
-	const char *scopes;            /* asked for, with a blank between */
-};
-struct colab_consent {
-	struct secret credentials;     /* with refreshToken and scope, in place of the former; the caller's */
-	struct str scopes;             /* what was consented to, likewise; in the arena */
-};
-/*
- * Exchanges a code for consent, with the credentials at hand.  ERR_FORBIDDEN "consent" with a sentence when the person has to do
- * it again, or differently.
- */
-enum err colab_exchange(struct provider_call *c, const struct colab_code *code, struct colab_consent *ret) must_check;
+enum err colab_exchange(struct provider_call *c, const struct consent_code *code, struct consent_given *ret) must_check;
 
 #endif

@@ -157,6 +157,17 @@ struct identity {
 	const char *name;              /* the user's, as the provider says it */
 };
 
+/* A person's consent, as it came back. */
+struct consent_code {
+	struct str code, verifier;     /* and what was made for it (PKCE) */
+	const char *redirect_uri;
+	const char *scopes;            /* asked for, with a blank between */
+};
+struct consent_given {
+	struct secret credentials;     /* in place of the former; the caller's */
+	struct str scopes;             /* what was consented to, likewise; in the arena */
+};
+
 struct provider {
 	const char *name;
 	unsigned caps;
@@ -165,6 +176,9 @@ struct provider {
 	enum err (*check)(struct provider_call *);
 	/* Are these credentials good, and whose are they? */
 	enum err (*verify)(struct provider_call *, struct identity *ret);
+	/* Exchanges a code for lasting consent.  ERR_FORBIDDEN "consent" with a sentence when the person has to do it again, or
+	 * differently. */
+	enum err (*consent)(struct provider_call *, const struct consent_code *, struct consent_given *ret);
 	enum err (*start)(struct provider_call *, const struct launch *, struct run *ret);
 	/* Looks for the run of launch->intent; launch->name says where, if the provider has names. */
 	enum err (*find)(struct provider_call *, const struct launch *, struct run *ret);

@@ -33,6 +33,10 @@ extern const struct field token_create_body[], tokens_query[];
 handler accounts_list, accounts_get, accounts_create, accounts_change, accounts_delete, accounts_check;
 extern const struct field account_create_body[], account_change_body[], account_delete_query[];
 
+/* api_consent.c */
+handler accounts_consent, consent_back;
+extern const struct field consent_body[], consent_query[];
+
 /* api_policies.c */
 handler policies_list, policies_change, policies_change_limit;
 extern const struct field policy_change_body[], policy_limit_body[];

@@ -2,6 +2,7 @@
 
 alter table account
   add email       text not null default '',        -- whose it is to be, where that is told beforehand: the browser way
+  add client_id   text not null default '',        -- of its OAuth client: stands in the address of Google's page
   add paid_at     timestamptz,                     -- its owner said then that it has compute units
   add scopes      text[] not null default '{}',    -- what its owner consented to, as the provisioner was told
   add consent_at  timestamptz,
@@ -22,13 +23,15 @@ create table oauth_consent (
   expires_at timestamptz not null default now() + interval '10 minutes',
   code       bytea,                                -- set once
   code_key_id int references sealing_key,
+  claimed_at timestamptz,                          -- by the provisioner that exchanges it
   created_at timestamptz not null default now());
 create index on oauth_consent (account_id);
 create index on oauth_consent (created_at) where code is not null;
 
-grant select (email, paid_at, scopes, consent_at, consent_version, consent_error) on account to gpupool_web;
-grant insert (email, paid_at), update (email, paid_at, consent_error) on account to gpupool_web;
+grant select (email, client_id, paid_at, scopes, consent_at, consent_version, consent_error) on account to gpupool_web;
+grant insert (email, paid_at), update (email, client_id, paid_at, consent_error) on account to gpupool_web;
 grant update (scopes, consent_at, consent_version, consent_error) on account to gpupool_provisioner;
-grant select (state_hash, account_id, user_id, scopes, sealed_version, expires_at, created_at), insert, delete on oauth_consent to gpupool_web;
+grant select (state_hash, account_id, user_id, scopes, sealed_version, expires_at, created_at, code_key_id), insert, delete on oauth_consent
+  to gpupool_web;
 grant update (code, code_key_id) on oauth_consent to gpupool_web;
-grant select, delete on oauth_consent to gpupool_provisioner;
+grant select, delete, update (claimed_at) on oauth_consent to gpupool_provisioner;

@@ -18,9 +18,9 @@ select id, owner_id, provider, key_id is not null or start <> '' as has_credenti
 where id = $1::bigint and (owner_id = $2::int or $3::boolean) and deleted_at is null for update;
 
 -- name: account_seal
--- $2 the box, $3 its key, $4 whether it replaces another.  No row: that key is active no more.
+-- $2 the box, $3 its key, $4 whether it replaces another, $5 the client in it or ''.  No row: that key is active no more.
 update account a set sealed = $2::bytea, key_id = k.id, sealed_version = a.sealed_version + $4::boolean::int, updated_at = now(),
-  start = '', email = '', consent_error = null
+  start = '', email = '', client_id = $5, consent_error = null
 from sealing_key k
 where a.id = $1::int and a.deleted_at is null and k.id = $3::int and k.state = 'active' and k.purpose = 'credentials' returning a.id;
 

@@ -232,6 +232,15 @@ enum err call_verify(struct reconciler *r, const struct provider *p, struct iden
 	return err ? err : end(&k, p->verify(&k.c, ret));
 }
 
+enum err call_consent(struct reconciler *r, const struct provider *p, const struct consent_code *code, struct consent_given *ret,
+		      struct error *e)
+{
+	struct call k;
+	enum err err = begin(&k, r, p, REMOTE_MS, ASK_VERIFY, e);
+
+	return err ? err : end(&k, p->consent(&k.c, code, ret));
+}
+
 enum err call_usage(struct reconciler *r, const struct provider *p, struct usage_list *ret, struct error *e)
 {
 	struct call k;

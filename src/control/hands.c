@@ -88,7 +88,7 @@ static void announce(struct hand *hand)
  * do, or the database did not answer. */
 static bool turn(struct hand *hand)
 {
-	static int (*const kinds[])(struct reconciler *) = {reconcile_turn, reconcile_poll, reconcile_account};
+	static int (*const kinds[])(struct reconciler *) = {reconcile_turn, reconcile_consent, reconcile_poll, reconcile_account};
 	int done = 0;
 
 	if (announces(hand->all))

@@ -213,6 +213,7 @@ static void housekeep(struct reaper *r)
 	if (more)
 		log_info("retention.drop", "partition=%s", row_cstr(&dropped, 0, "dropped"));
 	(void)!db_run(r->db, STMT_IDEMPOTENCY_EXPIRE, ARGS(arg_i64(BATCH)), NULL, NULL);
+	(void)!db_run(r->db, STMT_CONSENT_EXPIRE, NO_ARGS, NULL, NULL);
 	(void)!db_run(r->db, STMT_LOGIN_EXPIRE, ARGS(arg_i64(BATCH)), NULL, NULL);
 	(void)!db_run(r->db, STMT_OPERATION_EXPIRE, ARGS(arg_i64(BATCH), arg_i64(days)), NULL, NULL);
 	(void)!db_run(r->db, STMT_SESSION_LIVE_EXPIRE, ARGS(arg_i64(BATCH)), NULL, NULL);

@@ -38,7 +38,8 @@ static enum err store(struct db *db, struct arena *a, const struct sealed_accoun
 	err = sealed_make_credentials(db, a, of, (struct str){c->text.ptr, c->text.len}, &sealed, e);
 	if (!err)
 		err = db_run(db, STMT_ACCOUNT_SEAL,
-			     ARGS(arg_i64(of->id), arg_bytes(sealed.box.ptr, sealed.box.len), arg_i64(sealed.key_id), arg_bool(replace)), &rows, e);
+			     ARGS(arg_i64(of->id), arg_bytes(sealed.box.ptr, sealed.box.len), arg_i64(sealed.key_id), arg_bool(replace),
+				  arg_cstr(c->client_id)), &rows, e);
 	if (!err && !rows_count(&rows))
 		return error_set(e, ERR_UNAVAILABLE, "The sealing key changed at this moment; try again.");
 	return err ? err : db_run(db, STMT_ACCOUNT_CHECK_SOON, ARGS(arg_i64(of->id)), NULL, e);

@@ -58,6 +58,7 @@ static enum err make_client(struct str id, struct str secret, struct credentials
 	json_put_str(doc, "clientId", id);
 	json_put_str(doc, "clientSecret", secret);
 	canonical(doc, &ret->text);
+	snprintf(ret->client_id, sizeof(ret->client_id), "%.*s", STR_ARG(id));
 	return OK;
 }
 

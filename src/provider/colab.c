@@ -302,6 +302,7 @@ const struct provider provider_colab = {
 	.caps = CAN_START | HUMAN_START | REMOTE | MAY_SECRET,
 	.check = check,
 	.verify = colab_verify,
+	.consent = colab_exchange,
 	.start = start,
 	.find = find,
 	.list = list,

@@ -25,7 +25,7 @@ static void add_field(struct buf *b, const char *name, struct str value)
 	buf_add_url(b, value);
 }
 
-static enum err refused(struct provider_call *c, const struct colab_code *code, int status, const struct json *doc)
+static enum err refused(struct provider_call *c, const struct consent_code *code, int status, const struct json *doc)
 {
 	struct str error = json_str(doc, "error");
 
@@ -52,7 +52,7 @@ static bool granted(struct str scopes, struct str wanted)
 }
 
 /* Whoever leaves out a tick consents to less; the addresses that say who it is have two names each. */
-static enum err check_granted(struct provider_call *c, const struct colab_code *code, struct str scopes)
+static enum err check_granted(struct provider_call *c, const struct consent_code *code, struct str scopes)
 {
 	struct str asked = str_of(code->scopes), one;
 
@@ -79,8 +79,8 @@ static enum err make_credentials(struct provider_call *c, const struct json *old
 	return OK;
 }
 
-static enum err read_answer(struct provider_call *c, const struct colab_code *code, const struct json *old, const struct json *doc,
-			    struct colab_consent *ret)
+static enum err read_answer(struct provider_call *c, const struct consent_code *code, const struct json *old, const struct json *doc,
+			    struct consent_given *ret)
 {
 	struct str refresh = json_str(doc, "refresh_token"), scopes = json_str(doc, "scope");
 	enum err err;
@@ -96,7 +96,7 @@ static enum err read_answer(struct provider_call *c, const struct colab_code *co
 	return ret->scopes.ptr ? make_credentials(c, old, refresh, scopes, &ret->credentials) : google_no_memory(c);
 }
 
-enum err colab_exchange(struct provider_call *c, const struct colab_code *code, struct colab_consent *ret)
+enum err colab_exchange(struct provider_call *c, const struct consent_code *code, struct consent_given *ret)
 {
 	cleanup_google struct json *old = NULL, *doc = NULL;
 	cleanup_buf struct buf body = BUF_SECRET(BODY_MOST);
@@ -107,7 +107,7 @@ enum err colab_exchange(struct provider_call *c, const struct colab_code *code, 
 	struct error why = {0};
 	enum err err = url ? google_credentials(c, &old) : google_no_memory(c);
 
-	*ret = (struct colab_consent){0};
+	*ret = (struct consent_given){0};
 	if (err)
 		return err;
 	add_field(&body, "grant_type", STR("authorization_code"));
