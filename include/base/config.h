@@ -57,6 +57,7 @@ struct config {
 	const char *kaggle_url;    /* base address of its API */
 	int64_t kaggle_poll_seconds;   /* between two looks at a run that has not registered */
 	int64_t kaggle_settle_seconds; /* until what Kaggle shows after a push is certain */
+	int64_t colab_poll_seconds; /* between two looks at a runtime that has not registered */
 	const char *colab_url;     /* Colab's pages, and what is asked beside its API */
 	const char *colab_api_url, *drive_url, *gcs_url; /* base addresses at Google */
 	const char *vertex_url;    /* the region comes in front of its host, unless that is a loopback address */

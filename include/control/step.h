@@ -39,6 +39,8 @@ enum err step_wait(struct step *s, const char *code, const char *reason, double 
 enum err step_end_session(struct step *s, const char *code, const char *reason, struct str log, bool release) must_check;
 /* What is started, or looked for; lies in the arena. */
 enum err step_launch(struct step *s, const struct secret *token, struct launch *ret) must_check;
+/* As step_run(), of which nothing is kept yet. */
+enum err step_find(struct step *s, struct run *run) must_check;
 /* The run of the worker's session: OK, or ERR_NOT_FOUND when there is and will be none. */
 enum err step_run(struct step *s, struct run *run) must_check;
 /* It exists: kept, whatever has happened since. */

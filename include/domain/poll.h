@@ -26,6 +26,7 @@ struct poll {
 	double over_for;
 	bool registered;
 	double silent;             /* of its agent */
+	bool busy;                 /* a job runs there */
 	bool current;              /* the worker's last session */
 	bool wanted;               /* its worker should run */
 	bool past_deadline;

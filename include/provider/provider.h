@@ -65,11 +65,13 @@ struct provider_call {
  *                     "quota"        the hours are used up: wait for the reset
  *   ERR_UNAUTHORIZED  "credentials"  refused: the account's owner must replace them
  *   ERR_FORBIDDEN     "account"      the person must do something there (verify a phone …)
+ *                     "denylisted"   the provider has barred the account: nothing is tried again
  *   ERR_INVALID       "inputs"       inputs that do not exist; the message names them
  *                     "name_taken"   something of another has this name there
  *   ERR_RATE          "rate"         slower, see retry_after_s
  *   ERR_UNAVAILABLE   "unsettled"    too soon to be certain; nothing is wrong there
  *                     "contested"    not done: somebody changes it just now, or its name is another's
+ *                     "runtime"      the machine does not answer, which says nothing of the account
  *   ERR_TIMEOUT       "unasked"      the call's own time was over before it asked
  *   ERR_UNAVAILABLE, ERR_TIMEOUT, ERR_UPSTREAM   no answer, or none that makes sense
  */
@@ -80,7 +82,8 @@ struct inputs {
 };
 
 /* One start.  The same intent is never started twice with different values,
- * except for the token, which is made anew when find() said ERR_NOT_FOUND. */
+ * except for the token, which is made anew when find() said ERR_NOT_FOUND or
+ * that it is unfinished. */
 struct launch {
 	struct str intent;             /* uuid */
 	int64_t worker;
@@ -98,6 +101,8 @@ struct launch {
 struct run {
 	struct str reference;          /* JSON object, stored as it is; "" = none */
 	const char *url;               /* page that a person may open, or NULL */
+	bool unfinished;               /* find(): it is there, but its agent was not started: start() goes on with it */
+	bool busy, heard;              /* poll(): a job runs on it; its agent is heard */
 };
 
 enum run_phase {
@@ -112,6 +117,7 @@ struct run_status {
 	const char *code;              /* RUN_ENDED: short, for programs: "exited" … */
 	const char *reason;            /* RUN_ENDED: a sentence */
 	bool orderly;                  /* RUN_ENDED: the agent ended by its own decision */
+	bool held;                     /* RUN_ENDED: all the same it keeps its machine, and what it left there, until stop() */
 };
 
 struct run_found {
@@ -170,8 +176,10 @@ struct consent_given {
 
 struct provider {
 	const char *name;
+	const char *title;             /* in sentences; NULL = the name */
 	unsigned caps;
 	int poll_seconds;              /* between two looks at a run; 0 = kaggle_poll_seconds of the configuration */
+	int (*poll_seconds_of)(const struct config *); /* or this, where a setting says it; may be NULL */
 	/* Can this host drive this provider? */
 	enum err (*check)(struct provider_call *);
 	/* Are these credentials good, and whose are they? */

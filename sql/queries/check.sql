@@ -6,6 +6,7 @@
 with due as materialized (
   select a.id, a.sealed_version, a.checked_version from account a
   where a.driver = any($1::text[]) and a.deleted_at is null and a.sealed is not null and a.status <> 'disabled'
+    and not (a.status = 'needs_human' and a.refused_code = 'denylisted' and a.checked_version = a.sealed_version)
     and (a.check_at <= now() or (a.checked_version is not null and a.checked_version <> a.sealed_version))
   order by a.check_at limit 1 for no key update skip locked)
 update account a set check_at = now() + make_interval(secs => $2::float8),

@@ -37,6 +37,7 @@ static const struct setting {
 	WORDS(chromium, "/usr/bin/chromium", check_program),
 	WORDS(colab_api_url, "https://colaboratory.googleapis.com", check_base_url),
 	RANGE(colab_browser, SWITCH, "0", 0, 1),
+	RANGE(colab_poll_seconds, SECONDS, "75", 1, 3600),
 	WORDS(colab_url, "https://colab.research.google.com", check_base_url),
 	WORDS(crash_at, "", check_crash),
 	WORDS(database, "", NULL),

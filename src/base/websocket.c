@@ -68,8 +68,11 @@ static bool add_header(struct lws *wsi, const struct http_header *h, unsigned ch
 
 static int on_headers(struct websocket *w, struct lws *wsi, void *in, size_t room)
 {
+	static const struct http_header agent = {"User-Agent", "gpupool/1"};
 	unsigned char **at = in, *end = *at + room;
 
+	if (!add_header(wsi, &agent, at, end))
+		return -1;
 	for (const struct http_header *h = w->headers; h && h->name; h++)
 		if (!add_header(wsi, h, at, end)) {
 			broken(w, ERR_INVALID, "The request's headers are too long.");

@@ -72,7 +72,7 @@ static void say_secrets(struct dev *d, struct command *c)
 static void say_provisioner(struct dev *d, struct command *c)
 {
 	word(c, dev_text(d, "%s/bin/gpupool-provisioner", d->run));
-	word(c, "--providers=manual,kaggle,colab,colab-enterprise");
+	word(c, "--providers=manual,kaggle,colab,colab-api,colab-enterprise");
 	var(c, dev_text(d, "GPUPOOL_DATABASE=%s", dev_conninfo(d, "provisioner")));
 	var(c, dev_text(d, "GPUPOOL_KEYS=%s/keys", d->data));
 	var(c, dev_text(d, "GPUPOOL_STATE=%s/keys", d->data));

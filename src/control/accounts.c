@@ -234,7 +234,9 @@ static enum err check(struct check *c)
 	if (err == ERR_UNAUTHORIZED || err == ERR_FORBIDDEN) { /* not all of these are the call's to write down */
 		const char *reason = arena_strdup(&c->r->arena, c->e.msg);
 
-		return refuse(c, err == ERR_FORBIDDEN ? "account" : "credentials", reason ? reason : "Its credentials were refused.");
+		bool barred = err == ERR_FORBIDDEN, denylisted = barred && c->e.reason && !strcmp(c->e.reason, "denylisted");
+
+		return refuse(c, denylisted ? "denylisted" : barred ? "account" : "credentials", reason ? reason : "Its credentials were refused.");
 	}
 	if (!err && !identity.name)
 		err = error_set(&c->e, ERR_UPSTREAM, "Its provider did not say whose it is.");

@@ -149,9 +149,14 @@ static enum err begin(struct call *k, struct reconciler *r, const struct provide
 	return OK;
 }
 
+static bool reason_is(const struct error *e, const char *reason)
+{
+	return e->reason && !strcmp(e->reason, reason);
+}
+
 static bool no_answer(enum err err, const struct error *e)
 {
-	if (e->reason && (!strcmp(e->reason, "unsettled") || !strcmp(e->reason, "contested")))
+	if (reason_is(e, "unsettled") || reason_is(e, "contested") || reason_is(e, "runtime"))
 		return false;
 	return err == ERR_RATE || err == ERR_UNAVAILABLE || err == ERR_TIMEOUT || err == ERR_UPSTREAM;
 }
@@ -180,10 +185,10 @@ static void learn(struct call *k, enum err err)
 	if (k->account.failing)
 		(void)!circuit_close(k->r->db, k->account.id, NULL);
 	/* Good credentials are not spoilt by what the provider wants of their owner. */
-	if (err == ERR_UNAUTHORIZED || (err == ERR_FORBIDDEN && e->reason && !strcmp(e->reason, "account"))) {
+	if (err == ERR_UNAUTHORIZED || (err == ERR_FORBIDDEN && (reason_is(e, "account") || reason_is(e, "denylisted")))) {
 		log_warn("account.refused", "account=%lld error=%s message=\"%s\"", (long long)k->account.id, err_name(err), e->msg);
 		(void)!account_refuse(k->r->db, k->account.id, k->account.sealed_version,
-				      err == ERR_UNAUTHORIZED ? "credentials" : "account", e->msg, &k->r->changed, NULL);
+				      err == ERR_UNAUTHORIZED ? "credentials" : e->reason, e->msg, &k->r->changed, NULL);
 	}
 }
 

@@ -46,7 +46,7 @@ struct look {
 
 static const char *provider_title(const struct look *l)
 {
-	char *title = arena_strdup(&l->r->arena, l->p->name);
+	char *title = arena_strdup(&l->r->arena, l->p->title ? l->p->title : l->p->name);
 
 	if (title && title[0] >= 'a' && title[0] <= 'z')
 		title[0] = (char)(title[0] - 'a' + 'A');
@@ -69,7 +69,10 @@ static enum err show(struct look *l, const char *code, const char *reason, enum 
 
 static int64_t interval(const struct look *l)
 {
-	int64_t base = (l->p->poll_seconds ? l->p->poll_seconds : l->r->config->kaggle_poll_seconds) * 1000;
+	int64_t seconds = l->p->poll_seconds_of ? l->p->poll_seconds_of(l->r->config)
+			  : l->p->poll_seconds	? l->p->poll_seconds
+						: l->r->config->kaggle_poll_seconds;
+	int64_t base = seconds * 1000;
 
 	return l->w.registered && !l->w.ended ? base * REGISTERED_TIMES : base;
 }
@@ -279,6 +282,34 @@ static enum err run_ended(struct look *l, const struct run_status *status)
 	return finish(l, status);
 }
 
+/* Its agent has ended, and its machine has not: what is there is kept while it can be had, then the machine goes
+ * back.  A later look finds it gone. */
+static enum err give_back(struct look *l, const struct run_status *status)
+{
+	bool before = has_phase(l, "held");
+	struct outputs left = {0};
+	enum err err = OK;
+
+	if (!l->w.kept && (l->p->caps & CAN_LOGS)) {
+		err = call_outputs(l->r, l->p, &l->run, false, &left, &l->e);
+		if (err && err != ERR_GONE && !(before && l->w.phase_for > LOG_SECONDS))
+			return next(l, ENDING_MS, l->w.failures, "held");
+		err = err ? OK : keep(l, &left, true);
+		if (err == ERR_INVALID || err == ERR_TOO_LARGE)
+			err = keep(l, &(struct outputs){.log = left.log}, true);
+	}
+	CRASH_POINT("poll.held");
+	if (!err && !l->w.ended)
+		err = end_as(l, status, &left);
+	CRASH_POINT("poll.held_ended");
+	if (err)
+		return err;
+	log_info("run.back", "worker=%lld session=%lld code=%s", (long long)l->w.worker, (long long)l->w.session, status->code ? status->code : "-");
+	err = call_stop(l->r, l->p, &l->run, true, &l->e);
+	CRASH_POINT("poll.back");
+	return err && err != ERR_NOT_FOUND ? failed(l) : next(l, ENDING_FIRST_MS, 0, "asked");
+}
+
 /* ---- it should end -------------------------------------------------------- */
 
 static bool hears(const struct look *l)
@@ -405,7 +436,9 @@ static enum err look(struct look *l)
 		status = (struct run_status){.phase = RUN_ENDED, .code = "unknown", .reason = "Its provider says nothing of it, and its time is long over."};
 	else if (err)
 		return reconcile_stopping(l->r) ? ERR_CONFLICT : failed(l);
-	return status.phase == RUN_ENDED ? run_ended(l, &status) : runs(l, &status);
+	if (status.phase != RUN_ENDED)
+		return runs(l, &status);
+	return status.held ? give_back(l, &status) : run_ended(l, &status);
 }
 
 int reconcile_poll(struct reconciler *r)
@@ -429,6 +462,8 @@ int reconcile_poll(struct reconciler *r)
 	if (!l.p)
 		BUG("claimed a run of provider %s", l.w.provider);
 	l.run.reference = l.w.reference;
+	l.run.busy = l.w.busy && !l.w.ended;
+	l.run.heard = hears(&l);
 	r->account = l.w.account;
 	err = look(&l);
 	if (err && err != ERR_CONFLICT)

@@ -220,14 +220,17 @@ static enum err start_known(struct step *s)
 {
 	uint8_t hash[CRYPTO_HASH];
 	struct run run;
-	enum err err = step_run(s, &run);
+	enum err err = step_find(s, &run);
+	bool unfinished = !err && run.unfinished;
 
+	if (!err && !unfinished && !s->w.reference.len)
+		err = step_ran(s, &run);
 	CRASH_POINT("start.found");
-	if (!err)
+	if (!err && !unfinished)
 		return s->p->caps & HUMAN_START ? started(s) : step_done(s, s->w.state, NULL, NULL);
 	if (provider_verdict(err, &s->e) == VERDICT_REFUSED) /* it was begun, could not stay as it was, and is gone */
 		return start_refused(s, false);
-	if (err != ERR_NOT_FOUND)
+	if (err != ERR_NOT_FOUND && !unfinished)
 		return step_retry(s, "find");
 	cleanup_secret struct secret token = new_token(hash);
 

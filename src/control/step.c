@@ -179,7 +179,7 @@ enum err step_ran(struct step *s, const struct run *run)
 	return session_ran(s->r->db, &s->r->arena, s->w.session, run->reference, run->url, &s->e);
 }
 
-enum err step_run(struct step *s, struct run *run)
+enum err step_find(struct step *s, struct run *run)
 {
 	struct launch l;
 	enum err err;
@@ -196,5 +196,12 @@ enum err step_run(struct step *s, struct run *run)
 	if (!err)
 		err = call_find(s->r, s->p, &l, run, &s->e);
 	CRASH_POINT("run.found");
-	return err ? err : step_ran(s, run);
+	return err;
+}
+
+enum err step_run(struct step *s, struct run *run)
+{
+	enum err err = step_find(s, run);
+
+	return err || s->w.reference.len ? err : step_ran(s, run);
 }

@@ -19,7 +19,7 @@ enum err account_open(struct db *db, struct arena *a, int64_t account, struct ac
 	if (!rows_count(&r))
 		return error_set(e, ERR_NOT_FOUND, "There is no such account.");
 	refused = str_eqz(row_str(&r, 0, "status"), "needs_human");
-	barred = refused && str_eqz(row_str(&r, 0, "refused_code"), "account");
+	barred = refused && !str_eqz(row_str(&r, 0, "refused_code"), "credentials");
 	*ret = (struct account_view){
 		.id = account,
 		.owner = row_i64(&r, 0, "owner_id"),

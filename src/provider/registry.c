@@ -1,6 +1,7 @@
 /* registry - the providers that exist, and what their errors mean. */
 #include <string.h>
 
+#include "provider/colab_api.h"
 #include "provider/colab_browser.h"
 #include "provider/colab_enterprise.h"
 #include "provider/colab.h"
@@ -15,6 +16,7 @@ static const struct provider *const providers[] = {
 	&provider_kaggle,
 	&provider_colab,
 	&provider_colab_enterprise,
+	&provider_colab_api,
 	&provider_colab_browser,
 };
 static const struct provider *added;

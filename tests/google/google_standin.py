@@ -45,7 +45,7 @@ for path in (HERE, os.path.join(os.path.dirname(HERE), "kaggle")):
         sys.path.insert(0, path)
 
 # Module and class of each part; one whose module is not there yet is left out.
-PARTS = [("oauth", "OAuth"), ("vertex", "Vertex"), ("gcs", "Storage"), ("drive", "Drive"), ("colab_api", "ColabApi"), ("jupyter", "Jupyter")]
+PARTS = [("oauth", "OAuth"), ("vertex", "Vertex"), ("gcs", "Storage"), ("drive", "Drive"), ("colab_api", "ColabApi"), ("colab_api", "Tunnel"), ("jupyter", "Jupyter")]
 
 STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 409: "ALREADY_EXISTS",
           412: "FAILED_PRECONDITION", 429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 502: "UNAVAILABLE", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED"}
