@@ -24,6 +24,7 @@ struct account_view {
 	const char *identity;      /* or NULL */
 	const char *installation;
 	bool refused;              /* these very credentials were: a person must act */
+	bool paid;                 /* its owner attested a positive balance there */
 	bool barred;               /* likewise, but they are good: only starts are refused */
 	bool deleting;             /* its owner wants it gone: nothing starts */
 	const char *reason;        /* why */

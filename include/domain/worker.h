@@ -25,6 +25,7 @@ enum { WORKER_SECONDS_MIN = 60, WORKER_SECONDS_MAX = 31536000 };
  * line on this very machine.  A provider whose own base address is loopback is
  * a stand-in on this machine and can reach whatever we can.
  */
+extern const char worker_unattested[]; /* of a provider's way that needs a balance, which nobody has attested */
 enum err worker_reachable(const char *driver, const struct config *config, struct error *e) must_check;
 
 struct worker_new {

@@ -38,6 +38,7 @@ enum provider_caps {
 	NEEDS_SECRET = 1 << 7, /* no call but check() without an account's credentials */
 	KEEPS_SIGN_IN = 1 << 8, /* the account's sign-in lies with this instance alone; secret holds its e-mail, and once a password */
 	MAY_SECRET = 1 << 9,   /* gets an account's credentials where it has good ones, and does without */
+	NEEDS_BALANCE = 1 << 10, /* starts only for an account whose owner attested a positive balance there */
 };
 
 /* What every call gets.  All memory that a call returns lies in the arena. */

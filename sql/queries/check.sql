@@ -70,7 +70,8 @@ where a.id = $1::int;
 with w as (
   update worker set state = 'waiting', reason_code = 'account', reason = 'Its account is good again; it starts soon.',
     version = version + 1, updated_at = now()
-  where account_id = $1::int and desired = 'running' and state = 'needs_human' and reason_code in ('credentials', 'account')
+  where account_id = $1::int and desired = 'running' and state = 'needs_human' and (reason_code in ('credentials', 'account')
+    or (reason_code = 'compute_units' and exists (select from account a where a.id = $1::int and a.paid_at is not null)))
   returning id, owner_id)
 insert into event(owner_id, topic, what, subjects, data)
 select owner_id, 'worker', 'waiting', array_agg(id::bigint), jsonb_build_object('reasonCode', 'account') from w group by owner_id

@@ -5,7 +5,7 @@
 -- null = now.
 select a.id, a.owner_id, a.provider, a.sealed, a.key_id, a.sealed_version, a.identity, a.reason,
   case when a.checked_version is distinct from a.sealed_version then 'unchecked' else a.status end as status,
-  a.refused_code, a.deleting_at is not null as deleting, a.deleted_at is not null as deleted, coalesce(c.failures, 0) as failures,
+  a.paid_at is not null as paid, a.refused_code, a.deleting_at is not null as deleting, a.deleted_at is not null as deleted, coalesce(c.failures, 0) as failures,
   case when c.open_until > now() then extract(epoch from c.open_until - now())::float8 end as wait,
   c.reason as circuit_reason, (select id from installation) as installation
 from account a left join account_circuit c on c.account_id = a.id

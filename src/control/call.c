@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "domain/circuit.h"
 #include "domain/sealed.h"
+#include "domain/worker.h"
 
 enum { CALL_MS = 20000, REMOTE_MS = CALL_SECONDS * 1000, START_MS = CALL_LONG_SECONDS * 1000 };
 enum { CHECK_SECONDS = 3 }; /* its end hurries what waits for it */
@@ -210,6 +211,11 @@ enum err call_ready(struct reconciler *r, const struct provider *p, bool start, 
 
 	prepare(&k, r, p, 0, e);
 	err = p->caps & (NEEDS_SECRET | MAY_SECRET) ? look(&k, p, start ? ASK_START : ASK_ANY) : OK;
+	if (!err && start && (p->caps & NEEDS_BALANCE) && k.has_account && !k.account.paid) {
+		error_set(e, ERR_FORBIDDEN, "%s", worker_unattested);
+		e->reason = "compute_units";
+		return ERR_FORBIDDEN;
+	}
 	/* Not before it is known that they are no other person's here. */
 	if (err || !start || !p->verify || !k.has_account || !k.account.unchecked)
 		return err;

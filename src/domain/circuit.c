@@ -31,6 +31,7 @@ enum err account_open(struct db *db, struct arena *a, int64_t account, struct ac
 		.installation = kept(a, &r, "installation"),
 		.refused = (refused && !barred) || str_eqz(row_str(&r, 0, "status"), "disabled"),
 		.barred = barred,
+		.paid = row_bool(&r, 0, "paid"),
 		.deleting = row_bool(&r, 0, "deleting"),
 		.reason = kept(a, &r, "reason"),
 		.unchecked = str_eqz(row_str(&r, 0, "status"), "unchecked"),

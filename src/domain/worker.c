@@ -184,6 +184,10 @@ static enum err way_offered(const char *driver, const struct config *config, str
 	return ERR_CONFLICT;
 }
 
+const char worker_unattested[] =
+	"Colab allows workers of a pool only with a positive balance of compute units, which it shows to the account's owner alone: attest "
+	"it on the account's page (or computeUnits: true) first.";
+
 /* Whether the account has what this way needs. */
 static enum err way_fits(struct db *db, const struct policy_grant *policy, int64_t account, struct error *e)
 {
@@ -197,6 +201,12 @@ static enum err way_fits(struct db *db, const struct policy_grant *policy, int64
 		return error_field(e, ERR_INVALID, "accountId", "You have no such account at this provider.");
 	if (api && !row_bool(&rows, 0, "sealed"))
 		return error_field(e, ERR_INVALID, "accountId", "This way needs your OAuth client: give the account clientId and clientSecret, then consent.");
+	if (api && !row_bool(&rows, 0, "paid")) {
+		error_field(e, ERR_CONFLICT, "accountId", "%s", worker_unattested);
+		if (e)
+			e->reason = "compute_units";
+		return ERR_CONFLICT;
+	}
 	if (browser && !str_eqz(row_str(&rows, 0, "start"), "browser"))
 		return error_field(e, ERR_INVALID, "accountId", "This way needs to know whose account it is: give the account its e-mail address.");
 	return OK;

@@ -5,6 +5,7 @@
 
 #include "base/asset.h"
 #include "base/crashpoint.h"
+#include "provider/colab.h"
 
 enum { LIST_MOST = 200, END_MOST = 64, TAIL = 16 << 10 };
 
@@ -153,9 +154,10 @@ static int poll_seconds(const struct config *config)
 const struct provider provider_colab_api = {
 	.name = "colab-api",
 	.title = "Colab",
-	.caps = CAN_START | CAN_STOP | CAN_LOGS | KNOWS_RUNS | REMOTE | NEEDS_SECRET,
+	.caps = CAN_START | CAN_STOP | CAN_LOGS | KNOWS_RUNS | REMOTE | NEEDS_SECRET | NEEDS_BALANCE,
 	.poll_seconds_of = poll_seconds,
 	.check = check,
+	.verify = colab_verify,
 	.start = colab_api_start,
 	.find = colab_api_find,
 	.list = list,
