@@ -33,7 +33,7 @@ def test_why_it_waits_and_when_hours_run_dry(kaggle_stack, screen, person):
     screen.sees("main", "It asks for 3 GPUs at once, and its workers have 2 at most.")
     screen.go("/admin/gpu-dashboard")
     screen.sees("main", "It needs more than any worker has.")
-    screen.sees("main", "No free worker fits it.")
+    screen.sees("main", "It waits for a worker.")
 
     # Hours: on the account's, the accounts', the pool's and the worker's page.
     account = p.account_row()["id"]

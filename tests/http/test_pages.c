@@ -521,7 +521,7 @@ START_TEST(test_job_page)
 	browse_as(&b, &ann);
 	ck_assert_int_eq(browse(&b, "%s", job_path(job, "")), 200);
 	is_safe();
-	shows("No free worker fits it.");
+	shows("It waits for a worker.");
 	shows("It has not run yet.");
 	shows("A100, T4");
 	shows("print(1) # &lt;b&gt;");
