@@ -54,6 +54,7 @@ struct peer {
 	bool running; /* takes jobs */
 	int slots, free; /* of them, or of GPUs */
 	bool kept;    /* its free ones are kept for jobs that need several at once */
+	int64_t more_at; /* when its agent was last made to ask for more */
 	unsigned freed; /* c->clock when a result was taken: what was read before counts too much as busy */
 	int wanted;   /* sum of max - given of its list */
 	uint8_t token[CRYPTO_HASH];

@@ -28,6 +28,7 @@ static const struct column show_columns[] = {
 	{"type", "type", SHOW_TEXT},
 	{"state", "state", SHOW_TEXT},
 	{"waits for", "waitingReason", SHOW_TEXT},
+	{"because", "waitingDetail", SHOW_TEXT},
 	{"endpoint", "endpoint", SHOW_TEXT},
 	{"worker", "workerId", SHOW_TEXT},
 	{"priority", "priority", SHOW_TEXT},

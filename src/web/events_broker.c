@@ -23,6 +23,7 @@ enum {
 	WORK_MOST = 16 << 20,
 	CLAIM_WAIT_MS = 2000, /* for a connection */
 	FOLD_AFTER_MS = 400,
+	MORE_EVERY_MS = 2000, /* an agent may have its own reason to ask for less */
 	FOLD_EVERY_TICKS = 40, /* also without a sign that there is anything */
 };
 
@@ -195,8 +196,10 @@ static void tend_kept(struct broker *k)
 		if (!p)
 			continue;
 		p->kept = true;
-		if (p->free >= l->gpus && p->wanted < l->gpus)
-			claim_ask_for_more(k->claims, p);
+		if (p->free < l->gpus || p->wanted >= l->gpus || loop_now(k->loop) < p->more_at + MORE_EVERY_MS)
+			continue;
+		p->more_at = loop_now(k->loop);
+		claim_ask_for_more(k->claims, p);
 	}
 }
 
