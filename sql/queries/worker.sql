@@ -10,7 +10,7 @@
 select w.id, w.provider, case when w.start <> '' then w.start
     when exists (select from provider_driver d where d.name = w.driver and d.start <> '') then 'assisted' end as start,
   w.driver, w.accelerator, w.title, w.state, w.desired, w.reason_code, w.reason, case when m.own then w.url end as url,
-  s.registered_at, s.capabilities #>> '{gpus,0,name}' as gpu_name,
+  s.registered_at, coalesce(s.capabilities #>> '{gpus,0,name}', case when s.capabilities ->> 'tpu' = 'true' then 'TPU' end) as gpu_name,
   case jsonb_typeof(s.capabilities -> 'gpus') when 'array' then jsonb_array_length(s.capabilities -> 'gpus') else 0 end as gpu_count,
   s.capabilities #>> '{gpus,0,memoryBytes}' as gpu_memory, s.capabilities #>> '{gpus,0,driver}' as gpu_driver,
   v.utilization, v.memory_used, v.memory_total,

@@ -64,6 +64,15 @@ def test_from_the_form_to_the_files_of_a_job(person, kaggle, capsys):
     assert p.key not in json.dumps([row, n, p.client.get("/api/gpu/workers/notebooks")])
 
 
+def test_a_tpu_is_called_one(person):
+    p = person()
+    id = p.add("tpu", "of a kind")
+    n = p.healthy(id)
+    assert p.one_run().version.fields["machineShape"] == "TpuV5E8" and n["gpu"]["name"] == "TPU", n
+    job = p.client.ends(p.client.submit("print('on it')", accelerator="tpu"))
+    assert job["state"] == "succeeded" and job["workerId"] == id, job
+
+
 def test_stop_start_delete(person):
     p = person()
     id = p.add("cpu", "there and back")
