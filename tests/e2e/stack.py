@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / os.environ.get("BUILD", "release")
+sys.path.insert(0, str(ROOT / "tests" / "google"))      # of Google: `from google_standin import GoogleStandIn`
 sys.path.insert(0, str(ROOT / "tests" / "kaggle"))      # the stand-in of Kaggle: `from standin import KaggleStandIn`
 
 
@@ -241,6 +242,11 @@ class Stack:
 def kaggle_settings(kaggle, **more):
     """Settings of an installation whose Kaggle is this stand-in, with short waits."""
     return {"GPUPOOL_KAGGLE_URL": kaggle.url, "GPUPOOL_KAGGLE_SETTLE_SECONDS": "2", "GPUPOOL_KAGGLE_POLL_SECONDS": "1", **more}
+
+
+def google_settings(google, **more):
+    """Settings of an installation whose Google is this stand-in, with short waits."""
+    return {**google.settings(), "GPUPOOL_VERTEX_SETTLE_SECONDS": "2", "GPUPOOL_KAGGLE_POLL_SECONDS": "1", **more}
 
 
 class Browser:

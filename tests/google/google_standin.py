@@ -163,11 +163,12 @@ class Call:
 
 
 class Fault:
-    def __init__(self, operation, kind, times, after, options):
-        self.operation, self.kind, self.left, self.after, self.options, self.met = operation, kind, times, after, options, 0
+    def __init__(self, operation, kind, times, after, where, options):
+        self.operation, self.kind, self.left, self.after, self.where = operation, kind, times, after, where
+        self.options, self.met = options, 0
 
-    def takes(self, operation):
-        if self.left == 0 or not (self.operation in (operation, "*") or operation.startswith(self.operation + ".")):
+    def takes(self, operation, path):
+        if self.left == 0 or (self.where and self.where not in path) or not (self.operation in (operation, "*") or operation.startswith(self.operation + ".")):
             return False
         if self.after > 0:
             self.after -= 1
@@ -234,7 +235,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             request = Request(self.command, "/" + rest, query, self.headers, body)
             call = Call(part.operation(request), request)
             google.note(call)
-            fault = google.faulty(call.operation)
+            fault = google.faulty(call.operation, request.path)
             if fault and not fault.effect:
                 return self.misbehave(fault, call, None)
             answer = part.handle(request)
@@ -355,29 +356,30 @@ class GoogleStandIn:
         with self.lock:
             self.calls.append(call)
 
-    def faulty(self, operation):
+    def faulty(self, operation, path):
         with self.lock:
-            return next((f for f in self.faults if f.takes(operation)), None)
+            return next((f for f in self.faults if f.takes(operation, path)), None)
 
     def authorize(self, request, *scopes):
         """Who asks, by a bearer token that is good now and has one of the scopes; 401 or 403 otherwise."""
         return self.oauth.authorize(request, scopes)
 
     # ---- for tests ----
-    def fault(self, operation, kind, times=1, after=0, **options):
-        """The next `times` calls of an operation ("*": any; "vertex": all of it), after `after` good ones, go wrong."""
-        fault = Fault(operation, kind, times, after, options)
+    def fault(self, operation, kind, times=1, after=0, where=None, **options):
+        """The next `times` calls of an operation ("*": any; "vertex": all of it), after `after` good ones, go wrong; where:
+        only those whose path holds this, such as one project's."""
+        fault = Fault(operation, kind, times, after, where, options)
         with self.lock:
             self.faults.append(fault)
         return fault
 
-    def clear(self):
+    def clear(self, where=None):
         with self.lock:
-            self.faults.clear()
+            self.faults = [f for f in self.faults if where not in (None, f.where)]
 
-    def count(self, operation=None, since=0.0):
+    def count(self, operation=None, since=0.0, where=None):
         with self.lock:
-            return sum(1 for c in self.calls if c.at >= since and (operation is None or c.operation == operation or c.operation.startswith(operation + ".")))
+            return sum(1 for c in self.calls if c.at >= since and (where is None or where in c.path) and (operation is None or c.operation == operation or c.operation.startswith(operation + ".")))
 
     def blameless(self):
         """Nothing happened that no well-behaved client does."""
