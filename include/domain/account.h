@@ -31,6 +31,8 @@ struct account_change {
 	struct str sharing;             /* none, all, named; STR_NULL = stays */
 	const struct json *shared_with; /* array of user ids; NULL = stays */
 	const struct json *credentials; /* in place of the old ones; NULL = stay */
+	bool set_budget;
+	const struct json *budget;      /* see domain/budget.h; NULL = none any more */
 	bool set_paid, paid;            /* what its owner says of compute units; dated now */
 };
 
@@ -45,7 +47,7 @@ enum err account_delete(struct db *db, const struct principal *p, int64_t id, bo
 enum err account_check(struct db *db, const struct principal *p, int64_t id, struct error *e) must_check;
 
 /* {id, provider, label, ownerId, owner, identity, status, reason, reasonCode, checkedAt, sharing, sharedWith, sharingAllowed,
- * hasCredentials, start, email, consent: {state: none|asked|given, scopes, givenAt, error}|null, computeUnitsAttestedAt, quotaUrl,
+ * hasCredentials, start, email, consent: {state: none|asked|given, scopes, givenAt, error}|null, computeUnitsAttestedAt, budget, quotaUrl,
  * createdAt, updatedAt}; the caller's.  status is "unchecked" until the credentials that it has now were, "deleting" while
  * its last notebooks go. */
 enum err account_get(struct db *db, const struct principal *p, int64_t id, struct json **ret, struct error *e) must_check;

@@ -63,11 +63,12 @@ struct quota_grant {
 /*
  * Only inside a transaction.  Brings the account's ledger to the present, and
  * grants the least of: what was asked, the provider's session less its margin,
- * what the week has left.
+ * what the week has left, what the month's budget has left.
  *
  * ERR_QUOTA, with a sentence that tells when it will be possible, and reason
- * "capacity" (too many sessions at once) or "quota" (the hours are used up or
- * reserved), either also while the account cools down (domain/cooldown.h): less than the provider's min_session_seconds is left, unless less
+ * "capacity" (too many sessions at once), "quota" (the hours are used up or
+ * reserved), either also while the account cools down (domain/cooldown.h), or
+ * "budget" (so is what the account may cost a month): less than the provider's min_session_seconds is left, unless less
  * was asked for anyway.  ret->retry_seconds is set, nothing is reserved, and the
  * transaction may go on and commit.
  * ERR_INVALID "accelerator": the provider has none of this name, or no longer.
@@ -84,6 +85,10 @@ enum err quota_attach(struct db *db, const struct quota_grant *g, int64_t sessio
 /* Brings an account's ledger to the present: settles what has ended (*count),
  * counts what runs, carries over a week's turn. */
 enum err quota_settle(struct db *db, int64_t account, int *count, struct error *e) must_check;
+
+/* Takes over the monthly budget that the account's owner has set, where it has changed: live sessions
+ * that it no longer covers are cut as by quota_tell().  *cut is the number of those; *changed: it had. */
+enum err quota_budget(struct db *db, int64_t account, int *cut, bool *changed, struct error *e) must_check;
 
 /* Housekeeping: the same for up to `most` accounts that need it, each in a
  * transaction of its own.  Call it again at once while it returns `most` in

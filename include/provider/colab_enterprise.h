@@ -85,6 +85,9 @@ struct ce_reference {
 };
 enum err ce_reference_read(struct provider_call *c, const struct run *run, struct ce_reference *ret) must_check;
 
+/* What Vertex AI says of a job that has failed, "" = nothing.  ERR_NOT_FOUND when it is not there. */
+enum err ce_job_words(struct provider_call *c, const struct ce_account *a, const struct ce_reference *r, char ret[GOOGLE_WORDS]) must_check;
+
 enum err ce_start(struct provider_call *c, const struct launch *l, struct run *ret) must_check;
 enum err ce_find(struct provider_call *c, const struct launch *l, struct run *ret) must_check;
 enum err ce_list(struct provider_call *c, struct run_list *ret) must_check;

@@ -93,6 +93,7 @@ select a.id, a.owner_id, u.name as owner, a.provider, a.label, m.unchecked, a.st
   a.consent_version = a.sealed_version as consented, a.consent_error, null::bigint as never_ms,
   (select max(o.expires_at) from oauth_consent o where o.account_id = a.id and o.sealed_version = a.sealed_version and o.expires_at > now()) is not null as consent_asked,
   (extract(epoch from a.consent_at) * 1000)::bigint as consent_ms, (extract(epoch from a.paid_at) * 1000)::bigint as paid_ms,
+  budget_doc(a.id, now()) as budget,
   (select cooldown_doc(c) from account_cooldown c where c.account_id = a.id and c.until > now() order by c.until desc limit 1) as cool_down,
   (extract(epoch from a.checked_at) * 1000)::bigint as checked_ms,
   (extract(epoch from a.created_at) * 1000)::bigint as created_ms, (extract(epoch from a.updated_at) * 1000)::bigint as updated_ms

@@ -13,11 +13,14 @@ select exists (select from provider_accelerator t where t.provider = a.provider)
   l.concurrent, v.live, v.ends_in,
   (select min(n) from generate_series(1, coalesce(l.concurrent, v.live + 1)) n where n <> all (v.slots)) as free,
   q.limit_seconds, q.used_seconds, q.reserved_seconds, q.resets_at, extract(epoch from q.resets_at - $3::timestamptz)::float8 as resets_in,
-  q.limit_seconds::bigint - q.margin_seconds - q.used_seconds - q.reserved_seconds - q.elsewhere_seconds as left_seconds
+  q.limit_seconds::bigint - q.margin_seconds - q.used_seconds - q.reserved_seconds - q.elsewhere_seconds as left_seconds,
+  b.left_seconds as budget_left, b.unpriced as budget_unpriced, b.month_seconds, b.month_micros, b.currency, b.month_ends,
+  extract(epoch from b.month_ends - $3::timestamptz)::float8 as month_ends_in
 from account a
 left join provider_accelerator x on x.provider = a.provider and lower(x.name) = lower($2)
 left join provider_limit l on l.provider = a.provider and l.resource = x.resource
 left join lateral quota_week(a.id, l.resource, $3::timestamptz) q on true
+left join lateral budget_offer(a.id, $2, $3::timestamptz) b on true
 cross join lateral (
   select count(*)::int as live, coalesce(array_agg(r.slot::int), '{}') as slots,
     extract(epoch from min(r.reserved_at + make_interval(secs => r.granted_seconds)) - $3::timestamptz)::float8 as ends_in
@@ -65,3 +68,7 @@ from (
 join users u on u.id = a.owner_id
 join quota_now n on n.account_id = a.id
 order by a.id, array_position(array['gpu', 'tpu', 'cpu'], n.resource);
+
+-- name: budget_fit
+-- Takes over what account $1 may cost a month, where that has changed.
+select cut, changed from budget_fit($1::int);

@@ -113,10 +113,15 @@ static enum err hours(struct check *c)
 	struct usage_list list = {0};
 	struct quota_told told[USAGE_MOST];
 	int cut = 0;
-	enum err err;
+	bool changed = false;
+	enum err err = quota_budget(c->r->db, c->id, &cut, &changed, &c->e);
 
-	if (!c->p->usage)
-		return OK;
+	CRASH_POINT("check.budget");
+	c->r->changed |= cut > 0;
+	if (!err && changed) /* those who wait for it may try */
+		err = db_run(c->r->db, STMT_ACCOUNT_HURRY, ARGS(arg_i64(c->id)), NULL, &c->e);
+	if (err || !c->p->usage)
+		return err;
 	err = call_usage(c->r, c->p, &list, &c->e);
 	if (err)
 		return err;

@@ -1,6 +1,8 @@
 /* account - accounts at providers.  See domain/account.h. */
 #include "domain/account.h"
 
+#include "domain/budget.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -211,6 +213,17 @@ static enum err check_terms(struct db *db, const struct principal *p, int64_t id
 	return err;
 }
 
+static enum err change_budget(struct db *db, const struct principal *p, int64_t id, const struct json *budget, struct error *e)
+{
+	cleanup_rows struct rows rows = {0};
+	enum err err = hold(db, p, id, &rows, e);
+
+	if (!err)
+		err = budget_set(db, id, budget, e);
+	/* Whoever reserves goes by it from now on; what runs is cut at the next look at the account. */
+	return err ? err : db_run(db, STMT_ACCOUNT_CHECK_SOON, ARGS(arg_i64(id)), NULL, e);
+}
+
 enum err account_change(struct db *db, struct arena *a, const struct principal *p, int64_t id,
 			const struct account_change *c, struct error *e)
 {
@@ -222,6 +235,8 @@ enum err account_change(struct db *db, struct arena *a, const struct principal *
 		err = shared_array(db, c->shared_with, &users, e);
 	if (!err && c->credentials)
 		err = replace(db, a, p, id, c->credentials, e);
+	if (!err && c->set_budget)
+		err = change_budget(db, p, id, c->budget, e);
 	if (err)
 		return err;
 	err = db_run(db, STMT_ACCOUNT_SET,
@@ -309,6 +324,7 @@ static struct json *account_json(const struct rows *rows, int i)
 	json_put_str(j, "owner", row_str(rows, i, "owner"));
 	json_put_str(j, "identity", row_str(rows, i, "identity"));
 	put_status(j, rows, i);
+	json_put_raw(j, "budget", row_str(rows, i, "budget"));
 	json_put_raw(j, "coolDown", row_null(rows, i, "cool_down") ? STR("null") : row_str(rows, i, "cool_down"));
 	rowjson_time(j, "checkedAt", rows, i, "checked_ms");
 	json_put_str(j, "sharing", row_str(rows, i, "sharing"));

@@ -68,7 +68,7 @@ static enum place_sharing read_sharing(struct str s)
 /* What a worker that is to start waits for. */
 static enum wait refine(enum wait w, struct str code)
 {
-	return w == WAIT_COLD_START && str_eqz(code, "quota") ? WAIT_QUOTA : w;
+	return w == WAIT_COLD_START && (str_eqz(code, "quota") || str_eqz(code, "budget")) ? WAIT_QUOTA : w;
 }
 
 static void read_worker(const struct rows *r, int i, struct arena *a, struct pool_worker *w)

@@ -60,6 +60,22 @@ static enum err no_hours(const struct rows *r, struct quota_grant *g, struct err
 		      held ? ", besides what running sessions hold" : "", row_cstr(r, 0, "resets_at"));
 }
 
+/* Asked again once a day at most: whoever raises the cap hurries it. */
+static enum err no_budget(const struct rows *r, const struct quota_ask *ask, struct quota_grant *g, struct error *e)
+{
+	char cap[64];
+
+	g->retry_seconds = LOOK_SECONDS;
+	if (row_bool(r, 0, "budget_unpriced"))
+		return refuse(e, "budget", "The account's budget is of money, and nobody has said what %s costs an hour: add its price to the account.", ask->accelerator);
+	if (row_null(r, 0, "month_micros"))
+		snprintf(cap, sizeof(cap), "%.1f hours", (double)row_i64(r, 0, "month_seconds") / 3600);
+	else
+		snprintf(cap, sizeof(cap), "%.2f %.3s", (double)row_i64(r, 0, "month_micros") / 1e6, row_cstr(r, 0, "currency"));
+	return refuse(e, "budget", "The account's budget of %s a month is used up, or held by what runs; the next month begins at %.16s UTC.", cap,
+		      row_cstr(r, 0, "month_ends"));
+}
+
 static enum err no_slot(const struct rows *r, struct quota_grant *g, struct error *e)
 {
 	g->retry_seconds = LOOK_SECONDS / 5;
@@ -99,6 +115,9 @@ static enum err grant(const struct rows *r, const struct quota_ask *ask, struct 
 	if (!row_null(r, 0, "left_seconds") && row_i64(r, 0, "left_seconds") < least)
 		return no_hours(r, g, e);
 	lower(&g->seconds, r, "left_seconds");
+	if (row_bool(r, 0, "budget_unpriced") || (!row_null(r, 0, "budget_left") && row_i64(r, 0, "budget_left") < least))
+		return no_budget(r, ask, g, e);
+	lower(&g->seconds, r, "budget_left");
 	if (row_null(r, 0, "free"))
 		return no_slot(r, g, e);
 	g->slot = (int)row_i64(r, 0, "free");
@@ -141,6 +160,8 @@ static enum err referee(const struct db *db, enum err err, struct error *e)
 		return refuse(e, "capacity", "Another session took the place.");
 	if (err == ERR_INVALID && !strcmp(rule, "quota_kept"))
 		return refuse(e, "quota", "Another session took the hours.");
+	if (err == ERR_INVALID && !strcmp(rule, "budget_kept"))
+		return refuse(e, "budget", "Another session took what was left of the month's budget.");
 	return err;
 }
 
@@ -168,6 +189,16 @@ enum err quota_settle(struct db *db, int64_t account, int *count, struct error *
 	enum err err = db_run(db, STMT_QUOTA_SETTLE, ARGS(arg_i64(account)), &rows, e);
 
 	*count = !err && rows_count(&rows) ? (int)row_i64(&rows, 0, "settled") : 0;
+	return err;
+}
+
+enum err quota_budget(struct db *db, int64_t account, int *cut, bool *changed, struct error *e)
+{
+	cleanup_rows struct rows rows = {0};
+	enum err err = db_run(db, STMT_BUDGET_FIT, ARGS(arg_i64(account)), &rows, e);
+
+	*cut = !err && rows_count(&rows) ? (int)row_i64(&rows, 0, "cut") : 0;
+	*changed = !err && rows_count(&rows) && row_bool(&rows, 0, "changed");
 	return err;
 }
 

@@ -94,6 +94,16 @@ static enum err job_get(struct provider_call *c, const struct ce_account *a, con
 	return OK;
 }
 
+enum err ce_job_words(struct provider_call *c, const struct ce_account *a, const struct ce_reference *r, char ret[GOOGLE_WORDS])
+{
+	cleanup_google_answer struct google_answer answer = {0};
+	struct ce_job job;
+	enum err err = job_get(c, a, r->job, &answer, &job);
+
+	snprintf(ret, GOOGLE_WORDS, "%s", err ? "" : job.fault.words);
+	return err;
+}
+
 /* ---- making one ----------------------------------------------------------- */
 
 bool ce_launch_valid(const struct launch *l, struct error *why)

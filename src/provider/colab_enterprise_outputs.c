@@ -152,6 +152,22 @@ static enum err keep_notebook(struct provider_call *c, const struct ce_account *
 	return err;
 }
 
+/* No notebook: one that had no machine never wrote any, and a job that was deleted writes none any more. */
+static enum err without_notebook(struct provider_call *c, const struct ce_account *a, const struct ce_reference *r, struct outputs *ret)
+{
+	char words[GOOGLE_WORDS];
+	enum err err = ce_job_words(c, a, r, words);
+	const char *log;
+
+	if (err == ERR_NOT_FOUND)
+		return google_fail(c, ERR_GONE, NULL, "Its execution job was deleted, and has left nothing in the bucket.");
+	if (err || !words[0])
+		return err;
+	log = arena_printf(c->arena, "Vertex AI: %s\n", words);
+	ret->whole_log = ret->log = str_of(log);
+	return log ? OK : google_no_memory(c);
+}
+
 enum err ce_outputs(struct provider_call *c, const struct run *run, struct outputs *ret)
 {
 	struct object *objects = arena_array(c->arena, CE_FILES_MOST, sizeof(*objects));
@@ -178,6 +194,8 @@ enum err ce_outputs(struct provider_call *c, const struct run *run, struct outpu
 			err = keep_notebook(c, &a, &objects[i], &files[i], ret);
 		}
 	}
+	if (!err && !read)
+		err = without_notebook(c, &a, &r, ret);
 	ret->files = files;
 	ret->file_count = count;
 	return err;

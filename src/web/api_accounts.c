@@ -19,12 +19,28 @@ const struct field account_create_body[] = {
 	{0},
 };
 
+static const struct field price_fields[] = {
+	{"accelerator", FIELD_STRING, FIELD_REQUIRED, 1, 60, .doc = "As the provider's policy names it."},
+	{"perHour", FIELD_NUMBER, FIELD_REQUIRED, 0, 100000, .doc = "Of one machine, in the budget's currency."},
+	{"source", FIELD_STRING, 0, 0, 200, .doc = "Where the price is from."},
+	{0},
+};
+
+static const struct field budget_fields[] = {
+	{"monthSeconds", FIELD_INT, FIELD_NULLABLE, 0, 1e9, .doc = "Of all its machines together; null = any."},
+	{"monthMoney", FIELD_NUMBER, FIELD_NULLABLE, 0, 1e9, .doc = "By the prices; null = any."},
+	{"currency", FIELD_STRING, 0, 3, 3, .doc = "Three capital letters.", .pattern = "^[A-Z]{3}$"},
+	{"prices", FIELD_LIST, 0, 0, 64, .nested = price_fields, .doc = "In place of those that it has."},
+	{0},
+};
+
 const struct field account_change_body[] = {
 	{"label", FIELD_STRING, 0, 0, 100, .doc = "For people."},
 	{"credentials", FIELD_ANY, FIELD_SECRET, .doc = "In place of those that it has, and of the same shapes."},
 	{"computeUnits", FIELD_BOOL, 0, .doc = "Colab: I attest, from now on, that it has compute units; false takes that back."},
 	{"sharing", FIELD_ENUM, 0, .choices = sharing_choices, .doc = "Whose jobs may run on it besides the owner's."},
 	{"sharedWith", FIELD_STRINGS, 0, 0, 500, .item_max = 12, .doc = "User ids, for sharing = named."},
+	{"budget", FIELD_OBJECT, FIELD_NULLABLE, .nested = budget_fields, .doc = "What its machines may cost a month (UTC); null = any amount."},
 	{0},
 };
 
@@ -95,6 +111,14 @@ enum err accounts_create(struct ctx *ctx, struct request *req, struct response *
 	return err ? err : answer(ctx, req, res, 201, id, n.credentials, e);
 }
 
+static enum err check_currency(struct str s, struct error *e)
+{
+	for (size_t i = 0; i < s.len; i++)
+		if (s.ptr[i] < 'A' || s.ptr[i] > 'Z')
+			return error_field(e, ERR_INVALID, "budget.currency", "must be three capital letters, such as USD");
+	return OK;
+}
+
 enum err accounts_change(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
 {
 	struct account_change c = {
@@ -102,6 +126,8 @@ enum err accounts_change(struct ctx *ctx, struct request *req, struct response *
 		.sharing = json_str(req->json, "sharing"),
 		.shared_with = json_get(req->json, "sharedWith"),
 		.credentials = json_get(req->json, "credentials"),
+		.set_budget = json_has(req->json, "budget"),
+		.budget = json_get(req->json, "budget"),
 		.set_paid = json_has(req->json, "computeUnits"),
 		.paid = json_bool(req->json, "computeUnits", false),
 	};
@@ -109,11 +135,13 @@ enum err accounts_change(struct ctx *ctx, struct request *req, struct response *
 	enum err err = request_capture_id(req, "id", &id, e);
 
 	if (!err)
+		err = check_currency(json_str(json_get(req->json, "budget"), "currency"), e);
+	if (!err)
 		err = account_change(ctx->db, ctx->arena, &req->principal, id, &c, e);
 	if (err)
 		return err;
 	res->audit = shown(req->json);
-	return answer(ctx, req, res, 200, id, c.credentials, e);
+	return answer(ctx, req, res, 200, id, c.credentials || c.set_budget, e);
 }
 
 enum err accounts_check(struct ctx *ctx, struct request *req, struct response *res, struct error *e)

@@ -550,6 +550,22 @@ START_TEST(test_a_notebook_that_is_broken)
 }
 END_TEST
 
+START_TEST(test_a_job_that_left_nothing)
+{
+	struct outputs out;
+
+	answer(200, "{}");
+	answer(200, job_of(INTENT, HERE, "JOB_STATE_FAILED", ",\"status\":{\"code\":8,\"message\":\"stockout\"}"));
+	answer(200, "{\"items\":[]}");
+	answer(404, MISSING);
+	serve();
+	ck_assert_int_eq(p->outputs(&call, &(struct run){.reference = STR(REFERENCE)}, &out), OK);
+	ck_assert_str_eq(out.log.ptr, "Vertex AI: stockout\n");
+	ck_assert_int_eq(p->outputs(&call, &(struct run){.reference = STR(REFERENCE)}, &out), ERR_GONE);
+	asked();
+}
+END_TEST
+
 START_TEST(test_a_bucket_that_is_gone)
 {
 	struct outputs out;
@@ -660,6 +676,7 @@ int main(void)
 	tcase_add_test(t, test_remove);
 	tcase_add_test(t, test_outputs);
 	tcase_add_loop_test(t, test_a_notebook_that_is_broken, 0, ARRAY_LEN(broken));
+	tcase_add_test(t, test_a_job_that_left_nothing);
 	tcase_add_test(t, test_a_bucket_that_is_gone);
 	tcase_add_loop_test(t, test_verify, 0, ARRAY_LEN(doubts));
 	tcase_add_loop_test(t, test_credentials_of_no_use, 0, ARRAY_LEN(useless));
