@@ -29,6 +29,7 @@ create table budget_use (
   reserved_micros  bigint not null default 0 check (reserved_micros >= 0),
   cap_seconds      bigint,
   cap_micros       bigint,
+  reckoned_at      timestamptz not null default '-infinity', -- when budget_fit() last took over the caps
   primary key (account_id, month),
   constraint budget_kept check (
     (reserved_seconds = 0 or used_seconds + reserved_seconds <= cap_seconds) and
@@ -111,8 +112,12 @@ begin
   changed := false;
   select s.at into at from quota_settle(account) s;
   select * into b from budget where account_id = account;
+  if at is null or b.account_id is null then
+    return;
+  end if;
+  insert into budget_use(account_id, month) values (account, budget_month(at)) on conflict do nothing;
   select * into u from budget_use where account_id = account and month = budget_month(at);
-  if at is null or u.account_id is null or (u.cap_seconds, u.cap_micros) is not distinct from (b.month_seconds, b.month_micros) then
+  if u.reckoned_at > b.updated_at then
     return;
   end if;
   changed := true;
@@ -147,7 +152,8 @@ begin
   end loop;
   update budget_use v set
     cap_seconds = case when b.month_seconds is not null then greatest(b.month_seconds, v.used_seconds + v.reserved_seconds) end,
-    cap_micros = case when b.month_micros is not null then greatest(b.month_micros, v.used_micros + v.reserved_micros) end
+    cap_micros = case when b.month_micros is not null then greatest(b.month_micros, v.used_micros + v.reserved_micros) end,
+    reckoned_at = greatest(clock_timestamp(), b.updated_at + interval '1 microsecond')
   where v.account_id = account and v.month = u.month;
   perform quota_settle(account);
 end $$;

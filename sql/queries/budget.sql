@@ -4,7 +4,7 @@
 -- $2 seconds and $3 millionths of the currency $4 a month, null = any.
 insert into budget as b (account_id, month_seconds, month_micros, currency) values ($1::int, $2::bigint, $3::bigint, coalesce($4, 'USD'))
 on conflict (account_id) do update set month_seconds = excluded.month_seconds, month_micros = excluded.month_micros,
-  currency = coalesce($4, b.currency), updated_at = now();
+  currency = coalesce($4, b.currency), updated_at = clock_timestamp();
 
 -- name: budget_prices
 -- In place of those that were: accelerators $2, millionths an hour $3, sources $4.  A price that stays keeps its date.

@@ -138,3 +138,113 @@ int cmd_accounts_remove(struct cli *cli)
 {
 	return call(cli, "DELETE", path_of(cli, cli_option(cli, "abandon") ? "?abandon=true" : ""), NULL);
 }
+
+/* ---- budget --------------------------------------------------------------- */
+
+static const struct column budget_columns[] = {
+	{"month", "month", SHOW_TEXT},
+	{"cap", "monthSeconds", SHOW_HOURS},
+	{"used", "usedSeconds", SHOW_HOURS},
+	{"reserved", "reservedSeconds", SHOW_HOURS},
+	{"cap of money", "monthMoney", SHOW_TEXT},
+	{"spent, by the prices", "usedMoney", SHOW_TEXT},
+	{"reserved, by the prices", "reservedMoney", SHOW_TEXT},
+	{"currency", "currency", SHOW_TEXT},
+	{"next month", "resetsAt", SHOW_TIME},
+	{NULL, NULL, SHOW_TEXT},
+};
+
+static const struct column price_columns[] = {
+	{"ACCELERATOR", "accelerator", SHOW_TEXT},
+	{"AN HOUR", "perHour", SHOW_TEXT},
+	{"AS OF", "asOf", SHOW_TEXT},
+	{"SOURCE", "source", SHOW_TEXT},
+	{NULL, NULL, SHOW_TEXT},
+};
+
+/* A number of at least 0, or "none"; false after it has said what is wrong. */
+static bool put_amount(struct cli *cli, struct json *budget, const char *option, const char *key, double times)
+{
+	const char *text = cli_option(cli, option);
+	double value;
+
+	if (!text)
+		return true;
+	if (!strcmp(text, "none")) {
+		json_put(budget, key, json_null());
+		return true;
+	}
+	if (!str_to_double(str_of(text), &value) || value < 0 || value * times > 1e9) {
+		cli_usage(cli, "--%s takes a number, or none", option);
+		return false;
+	}
+	if (times > 1)
+		json_put_i64(budget, key, (int64_t)(value * times + 0.5));
+	else
+		json_put_double(budget, key, value);
+	return true;
+}
+
+static bool put_prices(struct cli *cli, struct json *budget)
+{
+	struct json *prices = json_array();
+	const char *text;
+
+	if (cli_option(cli, "price"))
+		json_put(budget, "prices", prices);
+	else
+		json_free(prices);
+	for (size_t i = 0; (text = cli_option_at(cli, "price", i)); i++) {
+		struct str rest = str_of(text), name;
+		struct json *price = json_object();
+		double value;
+
+		json_add(prices, price);
+		if (!str_cut(&rest, '=', &name) || !name.len || !str_to_double(rest, &value) || value < 0) {
+			cli_usage(cli, "--price takes NAME=AMOUNT, such as T4=0.54");
+			return false;
+		}
+		json_put_str(price, "accelerator", name);
+		json_put_double(price, "perHour", value);
+		if (cli_option(cli, "source"))
+			json_put_cstr(price, "source", cli_option(cli, "source"));
+	}
+	return true;
+}
+
+/* What is not named stays as it is: the server takes both caps together. */
+static void keep(struct json *budget, const struct json *was, const char *key)
+{
+	if (!json_has(budget, key) && json_get(was, key))
+		json_put(budget, key, json_ref(json_get(was, key)));
+}
+
+int cmd_accounts_budget(struct cli *cli)
+{
+	cleanup_json struct json *account = NULL, *body = json_object(), *changed = NULL;
+	struct json *budget = json_object();
+	const struct json *shown;
+	struct error e = {0};
+	enum err err;
+
+	json_put(body, "budget", budget);
+	if (!put_amount(cli, budget, "hours", "monthSeconds", 3600) || !put_amount(cli, budget, "money", "monthMoney", 1) || !put_prices(cli, budget))
+		return EXIT_USAGE;
+	if (cli_option(cli, "currency"))
+		json_put_cstr(budget, "currency", cli_option(cli, "currency"));
+	err = rest_call(&cli->rest, "GET", path_of(cli, ""), NULL, &account, &e);
+	if (!err && json_len(budget)) {
+		keep(budget, json_get(account, "budget"), "monthSeconds");
+		keep(budget, json_get(account, "budget"), "monthMoney");
+		err = rest_call(&cli->rest, "PATCH", path_of(cli, ""), body, &changed, &e);
+	}
+	if (err)
+		return cli_fail(cli, err, &e);
+	shown = json_get(changed ? changed : account, "budget");
+	if (output_as_json(cli, shown))
+		return EXIT_OK;
+	output_fields(cli, shown, budget_columns);
+	if (json_len(json_get(shown, "prices")))
+		output_table(cli, json_get(shown, "prices"), price_columns);
+	return EXIT_OK;
+}

@@ -105,6 +105,14 @@ static const struct option account_replace[] = {
 	{"kaggle-json", "FILE", "the file that Kaggle makes, or one with a token; - is standard input (asks)", false},
 	END,
 };
+static const struct option account_budget[] = {
+	{"hours", "N", "machine-hours a month; none = any number", false},
+	{"money", "AMOUNT", "a month, by the prices; none = any amount", false},
+	{"currency", "CODE", "of the money, such as EUR (USD)", false},
+	{"price", "NAME=AMOUNT", "an hour of an accelerator; the given ones take the place of those that were", true},
+	{"source", "TEXT", "where the prices are from", false},
+	END,
+};
 static const struct option account_remove[] = {
 	{"abandon", NULL, "forgets its credentials at once: what is left at the provider stays there", false},
 	END,
@@ -226,6 +234,7 @@ static const struct option nginx_conf[] = {
 
 const struct command commands[] = {
 	{"accounts add", "PROVIDER", 1, 1, NEEDS_SERVER, "Adds an account at a provider; its credentials are sealed at once", account_add, cmd_accounts_add},
+	{"accounts budget", "ID", 1, 1, NEEDS_SERVER, "Shows what an account may cost a month, and sets it", account_budget, cmd_accounts_budget},
 	{"accounts check", "ID", 1, 1, NEEDS_SERVER, "Has an account's credentials checked now", NULL, cmd_accounts_check},
 	{"accounts list", "", 0, 0, NEEDS_SERVER, "Lists accounts at providers", NULL, cmd_accounts_list},
 	{"accounts remove", "ID", 1, 1, NEEDS_SERVER, "Removes an account: its notebooks, then its credentials", account_remove, cmd_accounts_remove},

@@ -183,3 +183,23 @@ def test_policies_are_changed_by_resource_or_as_a_whole(gp, server):
     assert len(server.seen) == sent
     server.on("PATCH", path + "/limits/gpu", problem(400, "Bad Request", "", [{"field": "weekMarginSeconds", "message": "must not be more than weekSeconds"}]))
     assert "weekMarginSeconds: must not be more" in gp("policies", "set", "kaggle", "gpu", "--week-margin", "90h", "--source", "x", code=2).err
+
+
+def test_a_budget_is_shown_and_set(gp, server):
+    path = ACCOUNTS + "/3"
+    budget = {"monthSeconds": 36000, "monthMoney": None, "currency": "EUR", "usedSeconds": 1800, "reservedSeconds": 0, "usedMoney": 0.27,
+              "reservedMoney": 0, "month": "2026-11", "resetsAt": "2026-12-01T00:00:00Z",
+              "prices": [{"accelerator": "T4", "perHour": 0.54, "source": "console", "asOf": "2026-11-24"}]}
+    server.on("GET", path, {**ACCOUNT, "budget": budget})
+    server.on("PATCH", path, {**ACCOUNT, "budget": budget})
+    shown = gp("accounts", "budget", "3").out
+    assert "2026-11" in shown and "0.54" in shown and not [c for c in server.seen if c["method"] == "PATCH"]
+    gp("accounts", "budget", "3", "--money", "20", "--currency", "EUR", "--price", "T4=0.54", "--price", "cpu=0.2", "--source", "console")
+    assert server.last("PATCH", path)["json"] == {"budget": {
+        "monthMoney": 20, "currency": "EUR", "monthSeconds": 36000,
+        "prices": [{"accelerator": "T4", "perHour": 0.54, "source": "console"}, {"accelerator": "cpu", "perHour": 0.2, "source": "console"}]}}
+    gp("accounts", "budget", "3", "--hours", "none")
+    assert server.last("PATCH", path)["json"] == {"budget": {"monthSeconds": None}}
+    for wrong in (["--hours", "x"], ["--money", "-1"], ["--price", "T4"], ["--price", "=1"]):
+        gp("accounts", "budget", "3", *wrong, code=2)
+    assert json.loads(gp("accounts", "budget", "3", "--json").out)["month"] == "2026-11"

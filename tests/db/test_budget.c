@@ -35,7 +35,7 @@ static void set_up(void)
 static void cap(const char *seconds, const char *micros)
 {
 	pool_sql(&ledger.pool, "insert into budget(account_id, month_seconds, month_micros) values (%lld, %s, %s) on conflict (account_id) do update set "
-			       "month_seconds = excluded.month_seconds, month_micros = excluded.month_micros", (long long)ledger.account, seconds, micros);
+			       "month_seconds = excluded.month_seconds, month_micros = excluded.month_micros, updated_at = clock_timestamp()", (long long)ledger.account, seconds, micros);
 }
 
 static void price(const char *accelerator, int64_t micros)

@@ -447,6 +447,6 @@ def test_a_budget_lets_no_start_pass_and_cuts_what_runs(person):
     assert seen["prices"][0]["perHour"] == 2 and seen["currency"] == "EUR" and seen["prices"][0]["asOf"]
     p.healthy(id, 400)
     seen = p.account_row()["budget"]
-    assert seen["reservedMoney"] == 4 and seen["usedMoney"] + seen["reservedMoney"] <= 5
+    assert seen["reservedMoney"] >= 4 and seen["usedMoney"] + seen["reservedMoney"] <= 5, "the other may have what is left"
     assert p.client.call("PATCH", f"/api/gpu/accounts/{account}", {"budget": {"prices": [{"accelerator": "TPU9", "perHour": 1}]}}).status == 400
     assert p.client.call("PATCH", f"/api/gpu/accounts/{account}", {"budget": {"monthMoney": -1}}).status == 400
