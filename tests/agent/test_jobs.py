@@ -50,7 +50,7 @@ def test_job_sees_only_the_environment_that_is_meant_for_it(pool, start):
     assert env["CUDA_VISIBLE_DEVICES"] == ""
     assert len({env["HOME"], env["TMPDIR"], env["GPUPOOL_OUT"], env["GPUPOOL_INPUTS"], said["cwd"]}) == 5
     known = set("PATH LANG LC_CTYPE HOME TMPDIR USER LOGNAME PYTHONUNBUFFERED MINE CUDA_VISIBLE_DEVICES CUDA_DEVICE_ORDER "
-                "GPUPOOL_JOB_ID GPUPOOL_ATTEMPT GPUPOOL_RESULT GPUPOOL_OUT GPUPOOL_PROGRESS GPUPOOL_INPUTS".split())
+                "GPUPOOL_JOB_ID GPUPOOL_ATTEMPT GPUPOOL_RESULT GPUPOOL_OUT GPUPOOL_PROGRESS GPUPOOL_INPUTS GPUPOOL_NOTICE".split())
     assert set(env) <= known
     if os.geteuid() == 0:
         assert said["uid"] >= 61000 and said["groups"] in ([], [said["uid"]])
