@@ -54,10 +54,10 @@ again_handler page_tokens_again;
 extern const struct field page_token_create_body[];
 
 /* page_accounts.c */
-handler page_accounts, page_account_create, page_account, page_account_replace, page_account_edit, page_account_check,
+handler page_accounts, page_account_create, page_account, page_account_replace, page_account_edit, page_account_check, page_account_consent,
 	page_account_delete_ask, page_account_delete;
 again_handler page_accounts_again, page_account_again, page_account_edit_again, page_account_delete_again;
-extern const struct field page_account_create_body[], page_account_replace_body[], page_account_edit_body[], page_account_delete_body[];
+extern const struct field page_account_create_body[], page_account_replace_body[], page_account_consent_body[], page_account_edit_body[], page_account_delete_body[];
 
 /* page_secrets.c */
 handler page_secrets, page_secret_put, page_secret_remove;

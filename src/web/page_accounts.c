@@ -10,16 +10,25 @@
 #define HERE "/admin/accounts"
 
 const struct field page_account_create_body[] = {
-	{"provider", FIELD_STRING, 0, 0, 40}, {"label", FIELD_STRING, 0, 0, 200}, CREDENTIALS_SENT(""), {0},
+	{"provider", FIELD_STRING, 0, 0, 40}, {"label", FIELD_STRING, 0, 0, 200}, CREDENTIALS_SENT(""),
+	{"clientId", FIELD_STRING, 0, 0, 300}, {"clientSecret", FIELD_STRING, FIELD_SECRET, 0, 300},
+	{"keyFile", FIELD_TEXT, FIELD_SECRET, 0, CREDENTIALS_FILE_MAX}, {"project", FIELD_STRING, 0, 0, 200}, {"region", FIELD_STRING, 0, 0, 100},
+	{"bucket", FIELD_STRING, 0, 0, 300}, {0},
 };
 const struct field page_account_replace_body[] = {CREDENTIALS_SENT(""), {0}};
 const struct field page_account_delete_body[] = {{"abandon", FIELD_STRING, 0, 0, 8}, {0}};
+const struct field page_account_consent_body[] = {{"start", FIELD_STRING, 0, 0, 20}, {0}};
 const struct field page_account_edit_body[] = {{"label", FIELD_STRING, 0, 0, 200}, {"sharing", FIELD_STRING, 0, 0, 20}, {0}};
 
 static const char *const sharings[] = {"none", "all", NULL};
 
 /* Those of the page of one account share one model. */
-static const struct form_field create_form[] = {{"label", NULL, FORM_TEXT}, CREDENTIALS_FORM(""), {0}};
+static const struct form_field create_form[] = {
+	{"label", NULL, FORM_TEXT}, CREDENTIALS_FORM(""),
+	{"clientId", "credentials.clientId", FORM_TEXT, FORM_PAGE}, {"clientSecret", "credentials.clientSecret", FORM_SECRET, FORM_PAGE},
+	{"keyFile", "credentials.serviceAccount", FORM_SECRET, FORM_PAGE}, {"project", "credentials.project", FORM_TEXT, FORM_PAGE},
+	{"region", "credentials.region", FORM_TEXT, FORM_PAGE}, {"bucket", "credentials.bucket", FORM_TEXT, FORM_PAGE}, {0},
+};
 static const struct form_field account_form[] = {
 	{"label", NULL, FORM_TEXT, FORM_EMPTY}, {"sharing", NULL, FORM_TEXT, .options = sharings}, CREDENTIALS_FORM(""), {0},
 };
@@ -64,6 +73,20 @@ static bool any_quota(const struct json *accounts)
 	return false;
 }
 
+static enum err put_terms(struct ctx *ctx, struct request *req, const char *provider, const char *key, struct json *model, struct error *e)
+{
+	cleanup_json struct json *policy = NULL;
+	enum err err = page_policy(ctx, req, provider, &policy, e);
+	struct json *terms;
+
+	if (err)
+		return err;
+	terms = json_object();
+	json_put(terms, "policy", policy ? json_ref(policy) : json_null());
+	json_put(model, key, terms);
+	return OK;
+}
+
 static enum err show_list(struct ctx *ctx, struct request *req, struct response *res, const struct json *sent, const struct error *why,
 			  struct error *e)
 {
@@ -73,12 +96,17 @@ static enum err show_list(struct ctx *ctx, struct request *req, struct response 
 
 	if (!err)
 		err = page_policy(ctx, req, "kaggle", &policy, e);
+	if (!err)
+		err = put_terms(ctx, req, "colab", "colab", model, e);
+	if (!err)
+		err = put_terms(ctx, req, "colab-enterprise", "enterprise", model, e);
 	if (err)
 		return err;
 	subject = find_account(accounts, json_str(req->params, "of"));
 	json_put(model, "accounts", json_ref(accounts));
 	json_put_bool(model, "anyQuotas", any_quota(accounts));
 	json_put_bool(model, "taken", has_one(accounts, req, "kaggle"));
+	json_put_bool(model, "colabTaken", has_one(accounts, req, "colab"));
 	json_put_bool(model, "unreachable", is_unreachable(ctx, "kaggle"));
 	json_put(model, "policy", json_ref(policy));
 	form_model(create_form, sent, req, model);
@@ -105,10 +133,35 @@ static enum err refused(struct error *e)
 	return error_set(e, ERR_INVALID, "The credentials are not complete.");
 }
 
+/* The members that were sent, by the API's names. */
+static struct json *members_sent(const struct request *req, const char *const (*names)[2])
+{
+	struct json *credentials = json_object();
+
+	for (; (*names)[0]; names++) {
+		struct str value = str_trim(json_str(req->json, (*names)[0]));
+
+		if (value.len)
+			json_put_str(credentials, (*names)[1], value);
+	}
+	return credentials;
+}
+
+static struct json *new_credentials(const struct request *req)
+{
+	static const char *const client[][2] = {{"clientId", "clientId"}, {"clientSecret", "clientSecret"}, {NULL, NULL}};
+	static const char *const key[][2] = {{"keyFile", "serviceAccount"}, {"project", "project"}, {"region", "region"}, {"bucket", "bucket"}, {NULL, NULL}};
+	struct str provider = json_str(req->json, "provider");
+
+	if (str_eqz(provider, "colab"))
+		return members_sent(req, client);
+	return str_eqz(provider, "colab-enterprise") ? members_sent(req, key) : page_credentials(req, "");
+}
+
 enum err page_account_create(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
 {
 	struct page_call call = {.route = "accounts.create"};
-	struct json *credentials = page_credentials(req, "");
+	struct json *credentials = new_credentials(req);
 	cleanup_json struct json *made = NULL;
 	enum err err;
 
@@ -164,8 +217,23 @@ static enum err read_account(struct ctx *ctx, struct request *req, struct json *
 	return page_quotas(ctx, req, one, e);
 }
 
-static enum err show(struct ctx *ctx, struct request *req, struct response *res, const struct json *sent, const struct error *why,
-		     struct error *e)
+/* Its consent with what the section shows of it; connect: where the person goes now, or NULL. */
+static void put_consent(struct json *account, const struct json *connect)
+{
+	struct json *consent = json_get(account, "consent");
+
+	if (!consent) {
+		json_put(account, "consent", json_null());
+		return;
+	}
+	json_put(consent, "connect", connect ? json_ref((struct json *)connect) : json_null());
+	json_put_bool(consent, "first", !str_eqz(json_str(consent, "state"), "given"));
+	if (!json_has(consent, "error"))
+		json_put(consent, "error", json_null());
+}
+
+static enum err show_with(struct ctx *ctx, struct request *req, struct response *res, const struct json *sent, const struct json *connect,
+			  const struct error *why, struct error *e)
 {
 	cleanup_json struct json *account = NULL, *policy = NULL, *stored = NULL, *model = page_model(ctx, req, "accounts");
 	struct json *workers = json_array();
@@ -179,6 +247,7 @@ static enum err show(struct ctx *ctx, struct request *req, struct response *res,
 	if (err)
 		return err;
 	stored = form_of_document(edit_form, account);
+	put_consent(account, connect);
 	json_put(model, "account", json_ref(account));
 	json_put(model, "policy", json_ref(policy));
 	json_put_bool(model, "unreachable", is_unreachable(ctx, json_cstr(account, "provider")));
@@ -189,6 +258,11 @@ static enum err show(struct ctx *ctx, struct request *req, struct response *res,
 	else if (page_flash_code(req))
 		page_flash(model, page_flash_code(req), json_cstr(account, "title"), 0, NULL);
 	return view_page(ctx, req, res, why ? err_http_status(why->code) : 200, "account", json_ref(model), e);
+}
+
+static enum err show(struct ctx *ctx, struct request *req, struct response *res, const struct json *sent, const struct error *why, struct error *e)
+{
+	return show_with(ctx, req, res, sent, NULL, why, e);
 }
 
 enum err page_account(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
@@ -238,6 +312,22 @@ enum err page_account_edit(struct ctx *ctx, struct request *req, struct response
 	const struct page_call call = {.route = "accounts.change", .body = form_document(edit_form, req)};
 
 	return change(ctx, req, res, &call, "account_saved", e);
+}
+
+/* A link, not a redirect: a form of ours is sent nowhere else. */
+enum err page_account_consent(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
+{
+	struct page_call call = {.route = "accounts.consent", .body = json_object()};
+	cleanup_json struct json *connect = NULL;
+	enum err err;
+
+	json_put_cstr(call.body, "start", str_eqz(json_str(req->json, "start"), "api") ? "api" : "assisted");
+	err = page_call(ctx, req, res, &call, &connect, e);
+	if (!err)
+		err = show_with(ctx, req, res, NULL, connect, NULL, e);
+	if (!err)
+		response_header(res, "Cache-Control", "no-store");
+	return err;
 }
 
 enum err page_account_check(struct ctx *ctx, struct request *req, struct response *res, struct error *e)

@@ -10,7 +10,7 @@
 #include "web/view.h"
 #include "web/view_fields.h"
 
-const char *const page_providers[] = {"local", "manual", "kaggle", NULL};
+const char *const page_providers[] = {"local", "manual", "kaggle", "colab", "colab-enterprise", NULL};
 const char *const page_accelerators[] = {"gpu", "cpu", "tpu", NULL};
 
 enum { INPUTS_MOST = 16 << 10 };
@@ -85,6 +85,7 @@ static struct json *provider_model(const struct ctx *ctx, const char *id)
 	json_put(provider, "unavailable", unavailable ? unavailable : json_null());
 	json_put_bool(provider, "selected", false);
 	json_put(provider, "own", json_null());
+	json_put(provider, "terms", json_null());
 	return provider;
 }
 
@@ -159,6 +160,21 @@ static bool any_input(const struct json *fields)
 	return false;
 }
 
+/* Where a provider's notebooks have nothing of their own to fill in, its terms stand alone. */
+static enum err put_terms(struct ctx *ctx, struct request *req, struct json *provider, struct error *e)
+{
+	cleanup_json struct json *policy = NULL;
+	struct json *terms;
+	enum err err = page_policy(ctx, req, json_cstr(provider, "id"), &policy, e);
+
+	if (err || !json_str(policy, "notice").len)
+		return err;
+	terms = json_object();
+	json_put(terms, "policy", json_ref(policy));
+	json_put(provider, "terms", terms);
+	return OK;
+}
+
 static enum err put_own(struct ctx *ctx, struct request *req, const struct json *accounts, const struct json *sent,
 			struct json *provider, struct error *e)
 {
@@ -168,7 +184,7 @@ static enum err put_own(struct ctx *ctx, struct request *req, const struct json 
 	enum err err;
 
 	if (!own)
-		return OK;
+		return put_terms(ctx, req, provider, e);
 	err = page_policy(ctx, req, own->provider, &policy, e);
 	if (err)
 		return err;

@@ -255,6 +255,8 @@ const struct route routes[] = {
 	 .body = page_account_replace_body, .again = page_account_again, .summary = "Replaces its credentials."},
 	{API(POST, "/admin/accounts/:id/edit", "accounts.change"), AUTH_PAGE, PERM_MANAGE, SENT(KiB(4), page_account_edit),
 	 .body = page_account_edit_body, .again = page_account_edit_again, .summary = "Renames or shares it."},
+	{API(POST, "/admin/accounts/:id/consent", "accounts.consent"), AUTH_PAGE, PERM_MANAGE, SENT(KiB(4), page_account_consent),
+	 .body = page_account_consent_body, .again = page_account_again, .summary = "Shows where its owner consents."},
 	{API(POST, "/admin/accounts/:id/check", "accounts.check"), AUTH_PAGE, PERM_MANAGE, SENT(KiB(4), page_account_check),
 	 .again = page_account_again, .summary = "Has it checked now."},
 	{API(GET, "/admin/accounts/:id/delete", "page.accountDelete"), AUTH_PAGE, PERM_MANAGE, PAGE(page_account_delete_ask),
