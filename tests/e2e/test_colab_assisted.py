@@ -30,7 +30,7 @@ def google():
 
 @pytest.fixture(scope="module")
 def stack(google):
-    s = Stack(GPUPOOL_COLAB_URL=google.url("colab"), GPUPOOL_HANDS="2", **google.settings())
+    s = Stack(GPUPOOL_HANDS="2", **google.settings())
     s.start()
     yield s
     s.close()
@@ -247,7 +247,7 @@ def test_from_consent_to_a_job_by_drive(ann, people, google, stack, capsys):
     worker = add(ann, title="In Drive")
     n = waits(ann, worker)
     file, = google.drive.of(owner)
-    assert n["url"] == google.url("colab") + "/drive/" + file.id and n["reason"]["code"] == "open_notebook"
+    assert n["url"] == google.settings()["GPUPOOL_COLAB_URL"] + "/drive/" + file.id and n["reason"]["code"] == "open_notebook"
     people(google.drive.read(file.id))
     ann.healthy(worker)
     with capsys.disabled():
