@@ -29,7 +29,7 @@ same settings
 
 awk '/^## /{ if ($0 == "## Settings") on = 1; else on = 0 } on && /^\| `/' README.md |
 	awk -F'|' '{ gsub(/[ `]/, "", $2); gsub(/^ +| +$/, "", $3); print $2, $3 }' | grep -v STATE | grep -v PORT | sort >"$work/told"
-env -i "$bin/gpupool-web" --print-config | grep -vE '^(keys|listen|local_dir|store|public_url) =' |
+env -i "$bin/gpupool-web" --print-config | grep -vE '^(browser_dir|keys|listen|local_dir|store|public_url) =' |
 	sed 's/ = / /; s/ $//; s/ 2147483648$/ 2g/; s/ 10737418240$/ 10g/; s/ 1048576$/ 1m/; s/ 67108864$/ 64m/' | sort >"$work/true"
 sed -i 's/ *$//' "$work/told" "$work/true"
 same "defaults of settings"
