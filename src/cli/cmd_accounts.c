@@ -110,7 +110,29 @@ int cmd_accounts_show(struct cli *cli)
 	return call(cli, "GET", path_of(cli, ""), NULL);
 }
 
-/* Only Kaggle's have credentials so far; what others need the server says. */
+/* A file of Google's, as the server takes it. */
+static bool put_google(struct cli *cli, struct json *body)
+{
+	const char *client = cli_option(cli, "client-json"), *key = cli_option(cli, "key-file");
+	struct json *credentials;
+	struct str text;
+
+	if (!cli_read_secret(cli, client ? client : key, &text))
+		return false;
+	if (client) {
+		json_put(body, "credentials", json_new_str(text));
+		return true;
+	}
+	credentials = json_object();
+	json_put_str(credentials, "serviceAccount", text);
+	cli_put_text(cli, credentials, "project", "project");
+	cli_put_text(cli, credentials, "region", "region");
+	cli_put_text(cli, credentials, "bucket", "bucket");
+	json_put(body, "credentials", credentials);
+	return true;
+}
+
+/* What a provider needs beyond what was given the server says. */
 int cmd_accounts_add(struct cli *cli)
 {
 	cleanup_json struct json *body = json_object();
@@ -119,7 +141,29 @@ int cmd_accounts_add(struct cli *cli)
 	cli_put_text(cli, body, "label", "label");
 	if ((cli_option(cli, "kaggle-json") || !strcmp(cli->args[0], "kaggle")) && !cli_put_credentials(cli, body))
 		return EXIT_USAGE;
+	if ((cli_option(cli, "client-json") || cli_option(cli, "key-file")) && !put_google(cli, body))
+		return EXIT_USAGE;
+	if (cli_option(cli, "compute-units"))
+		json_put_bool(body, "computeUnits", true);
 	return call(cli, "POST", PATH, body);
+}
+
+int cmd_accounts_connect(struct cli *cli)
+{
+	cleanup_json struct json *body = json_object(), *reply = NULL;
+	struct error e = {0};
+	enum err err;
+
+	cli_put_text(cli, body, "start", "start");
+	err = rest_call(&cli->rest, "POST", path_of(cli, "/consent"), body, &reply, &e);
+	if (err)
+		return cli_fail(cli, err, &e);
+	if (output_as_json(cli, reply))
+		return EXIT_OK;
+	output_text(cli, json_str(reply, "url"));
+	putchar('\n');
+	fprintf(stderr, "open it in the browser in which you are signed in here\n");
+	return EXIT_OK;
 }
 
 int cmd_accounts_replace(struct cli *cli)

@@ -98,7 +98,17 @@ static const struct option notebook_outputs[] = {
 };
 static const struct option account_add[] = {
 	{"label", "TEXT", "what people call it", false},
+	{"client-json", "FILE", "colab: the file that Google makes of an OAuth client; - is standard input", false},
+	{"compute-units", NULL, "colab: I attest that the account has compute units", false},
+	{"key-file", "FILE", "colab-enterprise: the JSON key of a service account; - is standard input", false},
+	{"project", "ID", "colab-enterprise: the project (the key's)", false},
+	{"region", "NAME", "colab-enterprise: such as us-central1", false},
+	{"bucket", "NAME", "colab-enterprise: where executed notebooks go", false},
 	{"kaggle-json", "FILE", "the file that Kaggle makes, or one with a token; - is standard input (asks)", false},
+	END,
+};
+static const struct option account_connect[] = {
+	{"start", "WAY", "what for: assisted (notebooks in your Drive) or api as well", false},
 	END,
 };
 static const struct option account_replace[] = {
@@ -236,6 +246,7 @@ const struct command commands[] = {
 	{"accounts add", "PROVIDER", 1, 1, NEEDS_SERVER, "Adds an account at a provider; its credentials are sealed at once", account_add, cmd_accounts_add},
 	{"accounts budget", "ID", 1, 1, NEEDS_SERVER, "Shows what an account may cost a month, and sets it", account_budget, cmd_accounts_budget},
 	{"accounts check", "ID", 1, 1, NEEDS_SERVER, "Has an account's credentials checked now", NULL, cmd_accounts_check},
+	{"accounts connect", "ID", 1, 1, NEEDS_SERVER, "Prints the address at which you consent at Google, for ten minutes", account_connect, cmd_accounts_connect},
 	{"accounts list", "", 0, 0, NEEDS_SERVER, "Lists accounts at providers", NULL, cmd_accounts_list},
 	{"accounts remove", "ID", 1, 1, NEEDS_SERVER, "Removes an account: its notebooks, then its credentials", account_remove, cmd_accounts_remove},
 	{"accounts replace", "ID", 1, 1, NEEDS_SERVER, "Gives an account other credentials", account_replace, cmd_accounts_replace},

@@ -203,3 +203,17 @@ def test_a_budget_is_shown_and_set(gp, server):
     for wrong in (["--hours", "x"], ["--money", "-1"], ["--price", "T4"], ["--price", "=1"]):
         gp("accounts", "budget", "3", *wrong, code=2)
     assert json.loads(gp("accounts", "budget", "3", "--json").out)["month"] == "2026-11"
+
+
+def test_google_accounts_are_added_from_files(gp, server, tmp_path):
+    server.on("POST", ACCOUNTS, {**ACCOUNT, "provider": "colab"}, status=201)
+    (tmp_path / "client.json").write_text('{"web":{}}')
+    gp("accounts", "add", "colab", "--client-json", str(tmp_path / "client.json"), "--compute-units")
+    assert server.last("POST", ACCOUNTS)["json"] == {"provider": "colab", "credentials": '{"web":{}}', "computeUnits": True}
+    gp("accounts", "add", "colab-enterprise", "--key-file", str(tmp_path / "client.json"), "--region", "us-central1", "--bucket", "b")
+    assert server.last("POST", ACCOUNTS)["json"]["credentials"] == {"serviceAccount": '{"web":{}}', "region": "us-central1", "bucket": "b"}
+
+
+def test_connect_prints_where_to_consent(gp, server):
+    server.on("POST", ACCOUNTS + "/3/consent", {"url": "https://accounts.google.com/x", "redirectUri": "https://h/oauth/google/callback"})
+    assert gp("accounts", "connect", "3").out.strip() == "https://accounts.google.com/x"
