@@ -22,6 +22,9 @@
  *       turned out to be counts for more than their name.  An account with a worker
  *       that has failed or waits for a person starts no other.  A stopped worker
  *       is started before one is made.
+ *       Among several accounts (expiring): hours that expire within a day first, the soonest of them, for
+ *       they are lost else; then machines that use up no hours; then the other hours, the soonest first.
+ *       Free machines that stood idle until the hours were gone would leave none for when many jobs come.
  * Down. A registered worker without a job, that nothing waits for, stops after
  *       the idle time, once there has been such a surplus for the down delay.
  *       Above the maximum, workers go at once: without a job first; one that
@@ -43,6 +46,7 @@
 
 enum { SCALE_RESOURCES = 3 };
 enum { SCALE_NONE = -1 }; /* no limit, or not known */
+enum { SCALE_SOON_S = 24 * 3600 }; /* hours that expire within it are used before what costs none */
 
 struct scale_policy {
 	int64_t owner_id;
@@ -54,7 +58,7 @@ struct scale_policy {
 	int64_t idle_stop_s;     /* 0 = never */
 	const int64_t *accounts; /* allowed, in order; none = all that the owner may use */
 	size_t account_count;
-	bool expiring;           /* those whose hours expire first go first, whatever the order */
+	bool expiring;           /* as said above, whatever the order */
 	/* since when there was reason to grow or to shrink, at the last look; 0 = there was none */
 	int64_t up_since_ms, down_since_ms;
 };

@@ -269,9 +269,21 @@ static const char *name_to_make(struct round *r, size_t account, const struct sc
 	return NULL;
 }
 
+/* Hours that expire soon first, for they are lost else; then what costs none; then hours that there is time for. */
+static int turn_of(const struct round *r, const struct place *p)
+{
+	if (p->expires_ms == INT64_MAX)
+		return 1;
+	return p->expires_ms - r->s->now_ms <= (int64_t)SCALE_SOON_S * 1000 ? 0 : 2;
+}
+
 static bool better(const struct round *r, const struct place *a, const struct place *b)
 {
-	return b->account < 0 || (r->p->expiring && a->expires_ms < b->expires_ms);
+	int turn = turn_of(r, a), best = b->account < 0 ? 0 : turn_of(r, b);
+
+	if (b->account < 0 || !r->p->expiring)
+		return b->account < 0;
+	return turn != best ? turn < best : a->expires_ms < b->expires_ms;
 }
 
 static void try_account(struct round *r, size_t account, const struct scale_lane *l, struct place *best)

@@ -86,6 +86,18 @@ START_TEST(test_hours_are_used)
 	ck_assert_double_ge(share_of_wanted(&pooled), 0.95);
 	ck_assert_double_ge(share_of_wanted(&pooled), share_of_wanted(&first_come));
 	ck_assert_double_ge(share_of_wanted(&pooled), share_of_wanted(&cut));
+	ck_assert_double_ge(share(&pooled), 0.9);
+}
+END_TEST
+
+/* Hours that are there for when many jobs come, and fair shares of them. */
+START_TEST(test_nobody_waits_long)
+{
+	ck_assert_double_le(pooled.wait_p95_s, 3600);
+	ck_assert_double_le(pooled.wait_p95_s, first_come.wait_p95_s / 4);
+	ck_assert_double_ge(pooled.jain, 0.95);
+	ck_assert_double_ge(pooled.jain, first_come.jain);
+	ck_assert_double_ge(pooled.jain, cut.jain);
 }
 END_TEST
 
@@ -121,6 +133,7 @@ int main(int argc, char **argv)
 	tcase_add_test(t, test_nothing_is_broken);
 	tcase_add_test(t, test_same_seed_same_week);
 	tcase_add_test(t, test_hours_are_used);
+	tcase_add_test(t, test_nobody_waits_long);
 	tcase_add_test(t, test_the_week_was_a_hard_one);
 	suite_add_tcase(s, t);
 	return unit_run(s);
