@@ -37,7 +37,7 @@ with due as materialized (
   order by p.due limit 1 for update skip locked),
 taken as (
   update session_poll set due = now() + make_interval(secs => $2::float8) where session_id = any(array(select session_id from due)))
-select d.*, s.worker_id, s.account_id, s.provider, s.intent, s.provider_ref, s.resource,
+select d.*, s.worker_id, s.account_id, s.driver as provider, s.intent, s.provider_ref, s.resource,
   exists (select from job_lease j where j.session_id = s.id) as busy,
   s.state = 'ended' as ended, s.registered_at is not null as registered, s.over_at is not null as over, s.outputs_at is not null as kept,
   extract(epoch from now() - s.over_at)::float8 as over_for,
