@@ -100,8 +100,8 @@ START_TEST(test_hours_pass_without_a_write)
 	/* What is left is 26 h 43 min 20 s of one session; at the week's pace they last. */
 	ck_assert_str_eq(call_str(&c, "accounts.0.resources.0.forecast.earliest"), "2026-11-25T14:43:20Z");
 	ck_assert(is_null("accounts.0.resources.0.forecast.latest"));
-	/* It has ended, and nobody has settled it yet. */
-	world_sql(w, "update session set state = 'ended', ended_at = '2026-11-24 11:30Z'");
+	/* Its run is over, and nobody has settled it yet. */
+	world_sql(w, "update session set state = 'ended', ended_at = '2026-11-24 11:20Z', over_at = '2026-11-24 11:30Z'");
 	ck_assert_int_eq(call(&c, &ann, QUOTA, NULL), 200);
 	ck_assert_int_eq(call_int(&c, "accounts.0.resources.0.usedSeconds"), 7200 + 1800);
 	ck_assert_int_eq(call_int(&c, "accounts.0.resources.0.reservedSeconds"), 0);
