@@ -5,9 +5,11 @@
 
 A suite is a list of commands; each command's own closing line says how many
 tests it held (Check's, pytest's, or "N passed, N failed"); a command without
-one counts as one test.  Suites run side by side, each in a directory of its
-own ($TMPDIR) with a range of ports of its own ($GPUPOOL_TEST_PORT, 40 ports);
-those marked alone measure time or load the machine and run by themselves.
+one counts as one test.  Commands run side by side, each in a directory of its
+own ($TMPDIR, in memory where there is room) with a range of ports of its own
+($GPUPOOL_TEST_PORT, 20 ports).  Some workers take from the one end of the
+queue, where those stand that mostly wait, some from the other, where those
+stand that compute.  A suite's seconds are the sum of its commands'.
 What a suite printed is shown when it failed, and kept below build/log/.
 After the table each failed test is named once more with the line that says
 why, so that the end of the output is enough.  The last line is "N passed,
@@ -33,14 +35,16 @@ MOST = 40    # such lines
 
 
 class Suite:
-    """name, what it needs, and its commands; `seconds` is when it is taken for hung."""
+    """name, what it needs, and its commands; `seconds` is when a command is taken for hung;
+    the more it `waits`, the nearer to that end of the queue it stands."""
 
-    def __init__(self, name, commands, *, quick=False, alone=False, build="release", seconds=1800, env=None):
-        self.name, self.commands, self.quick, self.alone = name, commands, quick, alone
+    def __init__(self, name, commands, *, quick=False, waits=0, build="release", seconds=900, env=None):
+        self.name, self.commands, self.quick, self.waits = name, commands, quick, waits
         self.build, self.seconds, self.env = build, seconds, env or {}
         self.passed = self.failed = self.skipped = 0
         self.took = 0.0
-        self.output = b""
+        self.left = len(commands)             # to be done
+        self.outputs = [b""] * len(commands)
         self.why = []  # a line for each failed test
 
 
@@ -50,10 +54,10 @@ def programs(build, folder):
     return [["build/%s/tests/%s/%s" % (build, folder, os.path.basename(s)[:-2])] for s in sources]
 
 
-def pytest(folder, *more):
-    if not glob.glob(os.path.join(ROOT, "tests", folder, "test_*.py")):
-        return []
-    return [[PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", *more, "tests/" + folder]]
+def pytest(folder):
+    """A command for each file: what its tests share is made once a file."""
+    files = sorted(glob.glob(os.path.join(ROOT, "tests", folder, "test_*.py")))
+    return [[PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", os.path.relpath(f, ROOT)] for f in files]
 
 
 def shell(*names):
@@ -80,16 +84,16 @@ def suites():
         Suite("db", programs("release", "db")),
         Suite("http", programs("release", "http")),
         Suite("sim", [["build/release/tests/sim/sim"]]),
-        Suite("agent", pytest("agent")),
-        Suite("cli", pytest("cli")),
+        Suite("agent", pytest("agent"), waits=2),
+        Suite("cli", pytest("cli"), waits=1),
         Suite("kaggle", pytest("kaggle"), seconds=300),
         Suite("google", pytest("google"), seconds=300),
-        Suite("e2e", pytest("e2e"), alone=True),
+        Suite("e2e", pytest("e2e"), waits=3, env={"GPUPOOL_SLOW": "2"}),
         Suite("asan-unit", programs("asan", "unit"), build="asan"),
         Suite("asan-db", programs("asan", "db"), build="asan"),
         Suite("asan-http", programs("asan", "http"), build="asan"),
-        Suite("asan-cli", pytest("cli"), build="asan"),
-        Suite("asan-e2e", pytest("e2e"), build="asan", alone=True, env={"GPUPOOL_SLOW": "4"}),
+        Suite("asan-cli", pytest("cli"), waits=1, build="asan"),
+        Suite("asan-e2e", pytest("e2e"), waits=4, build="asan", env={"GPUPOOL_SLOW": "6"}),
         Suite("fuzz", fuzzers(), build="fuzz"),
     ]
 
@@ -188,74 +192,84 @@ def run_command(command, env, seconds, new):
 
 # ---- one suite -------------------------------------------------------------
 
-def run_suite(suite, index, keep):
-    began = time.monotonic()
-    # Short, for unix sockets; open, for tests whose processes have other users.
-    folder = tempfile.mkdtemp(prefix="gpt-")
-    os.chmod(folder, 0o711)
+def base_directory():
+    """In memory where there is room: files come and go by the hundred thousand, which ext4 takes long for."""
+    memory = "/dev/shm"
+    try:
+        fs = os.statvfs(memory)
+    except OSError:
+        return None
+    roomy = fs.f_bavail * fs.f_frsize >= 4 << 30 and not fs.f_flag & os.ST_NOEXEC and os.access(memory, os.W_OK)
+    return memory if roomy else None
+
+
+def environment(suite, folder, number):
     env = dict(os.environ)
     env.update(TMPDIR=folder, BUILD=suite.build, GPUPOOL_BUILD=suite.build, GPUPOOL_BIN=os.path.join(ROOT, "build", suite.build),
-               GPUPOOL_TEST_PORT=str(20000 + 40 * index), PYTHONDONTWRITEBYTECODE="1", CK_TIMEOUT_MULTIPLIER="2",
+               GPUPOOL_TEST_PORT=str(20000 + 20 * number), PYTHONDONTWRITEBYTECODE="1", CK_TIMEOUT_MULTIPLIER="2",
                COLUMNS=str(WIDTH))
     env.setdefault("ASAN_OPTIONS", "abort_on_error=1:detect_leaks=1:strict_string_checks=1")
     env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1:halt_on_error=1")
     env.update(suite.env)
-    left = suite.seconds
-    chunks = []
-    for number, command in enumerate(suite.commands):
-        new = os.path.join(folder, "corpus-%d" % number)
-        os.mkdir(new)
-        start = time.monotonic()
-        status, output = run_command(command, env, max(left, 10), new)
-        left -= time.monotonic() - start
-        passed, failed, skipped = counts(output, status)
-        suite.passed += passed
-        suite.failed += failed
-        suite.skipped += skipped
-        chunks.append(b"$ %s\n%s" % (" ".join(command).encode(), output))
-        if failed:
-            chunks.append(b"-> exit status %d\n" % status)
-            suite.why += reasons(command, output, status)
-    suite.output = b"\n".join(chunks)
-    suite.took = time.monotonic() - began
-    log = os.path.join(ROOT, "build", "log")
-    os.makedirs(log, exist_ok=True)
-    with open(os.path.join(log, suite.name + ".txt"), "wb") as file:
-        file.write(suite.output)
+    return env
+
+
+def run_one(suite, index, number, keep):
+    """Command `index` of the suite, the `number`-th of this run."""
+    command = suite.commands[index]
+    # Short, for unix sockets; open, for tests whose processes have other users.
+    folder = tempfile.mkdtemp(prefix="gpt-", dir=base_directory())
+    os.chmod(folder, 0o711)
+    new = os.path.join(folder, "corpus")
+    os.mkdir(new)
+    began = time.monotonic()
+    status, output = run_command(command, environment(suite, folder, number), suite.seconds, new)
+    took = time.monotonic() - began
+    passed, failed, skipped = counts(output, status)
     if not keep:
         shutil.rmtree(folder, ignore_errors=True)
     with lock:
+        suite.took += took
+        suite.passed += passed
+        suite.failed += failed
+        suite.skipped += skipped
+        suite.outputs[index] = b"$ %s\n%s\n-> %.1f s, exit status %d\n" % (" ".join(command).encode(), output, took, status)
+        if failed:
+            suite.why += reasons(command, output, status)
+        suite.left -= 1
+        if suite.left:
+            return
+        with open(os.path.join(ROOT, "build", "log", suite.name + ".txt"), "wb") as file:
+            file.write(b"\n".join(suite.outputs))
         print("  %-12s %s" % (suite.name, "ok" if not suite.failed else "FAILED (build/log/%s.txt)" % suite.name), flush=True)
 
 
 def run_all(chosen, jobs, keep):
-    """First what may run side by side, then each of the others by itself."""
-    waiting = [s for s in chosen if not s.alone]
+    os.makedirs(os.path.join(ROOT, "build", "log"), exist_ok=True)
+    ordered = sorted(chosen, key=lambda s: -s.waits)
+    queue = list(enumerate((s, i) for s in ordered for i in range(len(s.commands))))
 
-    def work():
+    def work(end):
         while True:
             with lock:
-                if not waiting:
+                if not queue:
                     return
-                suite = waiting.pop(0)
-            run_suite(suite, chosen.index(suite), keep)
+                number, (suite, index) = queue.pop(end)
+            run_one(suite, index, number, keep)
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(jobs)]
+    threads = [threading.Thread(target=work, args=(0 if n % 2 == 0 else -1,), daemon=True) for n in range(jobs)]
     for thread in threads:
         thread.start()
     for thread in threads:
         while thread.is_alive():
             thread.join(0.2)
-    for suite in chosen:
-        if suite.alone:
-            run_suite(suite, chosen.index(suite), keep)
 
 
 def report(chosen, took):
     for suite in chosen:
         if suite.failed:
             print("\n---- %s " % suite.name + "-" * (60 - len(suite.name)))
-            text = suite.output.decode("utf-8", "replace")
+            text = b"\n".join(suite.outputs).decode("utf-8", "replace")
             print(text if len(text) < 20000 else text[:4000] + "\n[…]\n" + text[-16000:])
     print("\n  %-12s %8s %8s %8s %8s" % ("suite", "passed", "failed", "skipped", "seconds"))
     for suite in chosen:
@@ -276,7 +290,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="only what needs no PostgreSQL and few seconds")
     parser.add_argument("--only", default="", help="suites by name, comma separated")
     parser.add_argument("--list", action="store_true", help="print the names")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=int, default=(os.cpu_count() or 1) + 1)
     parser.add_argument("--keep", action="store_true", help="keep the suites' directories")
     options = parser.parse_args()
     known = suites()
