@@ -280,10 +280,12 @@ static bool address_read(struct arena *a, const char *url, struct address *ret)
 	while (host > 0 && authority.ptr[host - 1] >= '0' && authority.ptr[host - 1] <= '9')
 		host--;
 	port = STR_NULL;
-	if (host > 0 && authority.ptr[host - 1] == ':' && authority.ptr[0] != '[')
-		port = (struct str){authority.ptr + host--, authority.len - host - 1};
-	else
+	if (host > 0 && authority.ptr[host - 1] == ':' && authority.ptr[0] != '[') {
+		port = (struct str){authority.ptr + host, authority.len - host};
+		host--;
+	} else {
 		host = authority.len;
+	}
 	if (!host || memchr(authority.ptr, '@', authority.len) || memchr(authority.ptr, ':', host) || authority.ptr[0] == '[' ||
 	    strchr(rest.ptr, '#') || (port.len && !str_to_i64(port, 1, 65535, &number)))
 		return false;
