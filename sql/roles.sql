@@ -8,10 +8,11 @@
 --   secrets      reads job secrets for the one route that hands them out
 --   provisioner  drives providers: sessions, operations, ledger
 --   local        the provisioner of this machine's own workers
+--   browser      the provisioner of workers at Colab that a browser starts
 do $$
 declare r text;
 begin
-  foreach r in array array['owner', 'web', 'events', 'secrets', 'provisioner', 'local'] loop
+  foreach r in array array['owner', 'web', 'events', 'secrets', 'provisioner', 'local', 'browser'] loop
     if not exists (select from pg_roles where rolname = 'gpupool_' || r) then
       execute format('create role %I login', 'gpupool_' || r);
     end if;

@@ -35,6 +35,7 @@ enum service_id {
 	SERVICE_SECRETS,
 	SERVICE_PROVISIONER,
 	SERVICE_LOCAL,
+	SERVICE_BROWSER, /* where colab_browser is on */
 	SERVICE_NGINX,
 	SERVICE_COUNT
 };

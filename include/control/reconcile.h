@@ -25,6 +25,8 @@
 
 enum { RECONCILE_PROVIDERS = 16 };
 
+struct browser_keys;
+
 struct reconciler {
 	struct db *db;
 	struct http_client *http;      /* NULL where no provider is elsewhere */
@@ -36,6 +38,7 @@ struct reconciler {
 	char me[96];                   /* host, process and a random part */
 	struct arena arena;            /* of one step */
 	int64_t account;               /* whose credentials calls use; 0 = none */
+	struct browser_keys *browser_keys; /* of all hands of a browser instance; else NULL */
 	double wait_seconds;           /* set by a call that told when the next one may be made; else 0 */
 	bool began;                    /* has given up the claims of dead predecessors */
 	/* set by a step, taken by the loop: who should be told after the commits */

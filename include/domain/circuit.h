@@ -19,7 +19,8 @@ enum { CIRCUIT_FIRST_SECONDS = 15, CIRCUIT_MOST_SECONDS = 900, CIRCUIT_PROBE_SEC
 struct account_view {
 	int64_t id, owner;
 	const char *provider;
-	struct str sealed;         /* STR_NULL = it has no credentials (any more) */
+	const char *email;         /* of one that a browser signs in; else NULL */
+	struct str sealed;         /* STR_NULL = it has no credentials (any more), or a browser signs it in */
 	int64_t key_id, sealed_version;
 	const char *identity;      /* or NULL */
 	const char *installation;
@@ -33,8 +34,8 @@ struct account_view {
 	double wait;               /* seconds until the next call may be made; 0 = now */
 	const char *circuit_reason;
 };
-/* ERR_NOT_FOUND: there is no such account. */
-enum err account_open(struct db *db, struct arena *a, int64_t account, struct account_view *ret, struct error *e) must_check;
+/* browser: without a look at any box.  ERR_NOT_FOUND: there is no such account. */
+enum err account_open(struct db *db, struct arena *a, int64_t account, bool browser, struct account_view *ret, struct error *e) must_check;
 
 /* Of a failing account whose time has passed: is this call the probe? */
 enum err circuit_probe(struct db *db, int64_t account, bool *ret, struct error *e) must_check;

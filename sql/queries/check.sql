@@ -5,7 +5,7 @@
 -- once: checked_version is cleared, so that they are claimed once.
 with due as materialized (
   select a.id, a.sealed_version, a.checked_version from account a
-  where a.driver = any($1::text[]) and a.deleted_at is null and a.sealed is not null and a.status <> 'disabled'
+  where a.driver = any($1::text[]) and a.deleted_at is null and (a.key_id is not null or a.start = 'browser') and a.status <> 'disabled'
     and not (a.status = 'needs_human' and a.refused_code = 'denylisted' and a.checked_version = a.sealed_version)
     and (a.check_at <= now() or (a.checked_version is not null and a.checked_version <> a.sealed_version))
   order by a.check_at limit 1 for no key update skip locked)

@@ -3,13 +3,23 @@
 -- name: account_open idempotent
 -- All that a call needs to know before it is made.  wait: seconds until the next call may be made;
 -- null = now.
-select a.id, a.owner_id, a.provider, a.sealed, a.key_id, a.sealed_version, a.identity, a.reason,
+select a.id, a.owner_id, a.provider, null as email, a.sealed, a.key_id, a.sealed_version, a.identity, a.reason,
   case when a.checked_version is distinct from a.sealed_version then 'unchecked' else a.status end as status,
   a.paid_at is not null as paid, a.refused_code, a.deleting_at is not null as deleting, a.deleted_at is not null as deleted, coalesce(c.failures, 0) as failures,
   case when c.open_until > now() then extract(epoch from c.open_until - now())::float8 end as wait,
   c.reason as circuit_reason, (select id from installation) as installation
 from account a left join account_circuit c on c.account_id = a.id
 where a.id = $1::int;
+
+-- name: account_open_browser idempotent
+-- The same of an account that a browser signs in, for who may see no box.
+select a.id, a.owner_id, a.provider, a.email, null::bytea as sealed, null::int as key_id, a.sealed_version, a.identity, a.reason,
+  case when a.checked_version is distinct from a.sealed_version then 'unchecked' else a.status end as status,
+  a.refused_code, a.deleting_at is not null as deleting, a.deleted_at is not null as deleted, coalesce(c.failures, 0) as failures,
+  case when c.open_until > now() then extract(epoch from c.open_until - now())::float8 end as wait,
+  c.reason as circuit_reason, (select id from installation) as installation
+from account a left join account_circuit c on c.account_id = a.id
+where a.id = $1::int and a.start = 'browser';
 
 -- name: circuit_probe
 -- After failures one call at a time finds out whether it answers again: no row = another does.

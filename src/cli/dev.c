@@ -75,6 +75,8 @@ static enum err start_services(struct dev *d, struct error *e)
 		err = dev_until(d, api_listens, SOCKET_MS, e);
 	for (size_t i = 0; !err && i < ARRAY_LEN(then); i++)
 		err = dev_service_start(d, then[i], e);
+	if (!err && d->config.colab_browser)
+		err = dev_service_start(d, SERVICE_BROWSER, e);
 	return err ? err : dev_until(d, dev_answers, ANSWER_MS, e);
 }
 

@@ -26,6 +26,7 @@ enum {
 	UID_PROVISIONER = 60603,
 	UID_NGINX = 60604,
 	UID_SECRETS = 60606,
+	UID_BROWSER = 60607,
 	GID_DATABASE = 60610, /* may reach PostgreSQL's socket */
 	GID_WEB = 60611,      /* may reach the FastCGI sockets */
 	GID_STORE = 60612,    /* may read artifacts */
@@ -77,6 +78,7 @@ struct identity dev_identity(const struct dev *d, enum service_id s)
 	case SERVICE_EVENTS: return (struct identity){user(UID_EVENTS), {GID_DATABASE, GID_WEB, GID_STORE}, 3};
 	case SERVICE_SECRETS: return (struct identity){user(UID_SECRETS), {GID_DATABASE, GID_WEB}, 2};
 	case SERVICE_PROVISIONER: return (struct identity){user(UID_PROVISIONER), {GID_DATABASE}, 1};
+	case SERVICE_BROWSER: return (struct identity){user(UID_BROWSER), {GID_DATABASE}, 1};
 	case SERVICE_NGINX: return (struct identity){user(UID_NGINX), {GID_WEB, GID_STORE}, 2};
 	case SERVICE_LOCAL: /* stays root, only to give each job's process a user of its own */
 	case SERVICE_COUNT: break;
@@ -267,6 +269,7 @@ static enum err make_places(struct dev *d, struct error *e)
 		{d->data, "/keys", 0700, user(UID_PROVISIONER)},
 		{d->data, "/secret-keys", 0700, user(UID_SECRETS)},
 		{d->data, "/local", 0711, self},
+		{d->data, "/browser", 0700, user(UID_BROWSER)},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(places); i++) {

@@ -25,6 +25,7 @@ static const struct database_role {
 	{"secrets", SERVICE_SECRETS},
 	{"provisioner", SERVICE_PROVISIONER},
 	{"local", SERVICE_LOCAL},
+	{"browser", SERVICE_BROWSER},
 };
 
 static const char *role_user(struct dev *d, const char *role)

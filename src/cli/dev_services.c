@@ -89,6 +89,17 @@ static void say_local(struct dev *d, struct command *c)
 	var(c, dev_text(d, "GPUPOOL_LOCAL_DIR=%s/local", d->data));
 }
 
+/* No sealing key; its profiles are its own, and its browsers outlive it. */
+static void say_browser(struct dev *d, struct command *c)
+{
+	word(c, dev_text(d, "%s/bin/gpupool-provisioner", d->run));
+	word(c, "--providers=colab-browser");
+	var(c, dev_text(d, "GPUPOOL_DATABASE=%s", dev_conninfo(d, "browser")));
+	var(c, dev_text(d, "GPUPOOL_STATE=%s/browser", d->data));
+	var(c, dev_text(d, "GPUPOOL_BROWSER_DIR=%s/browser", d->data));
+	var(c, "GPUPOOL_HANDS=2");
+}
+
 static void say_nginx(struct dev *d, struct command *c)
 {
 	word(c, d->nginx);
@@ -116,13 +127,14 @@ static const struct kind {
 	[SERVICE_SECRETS] = {"web-secrets", say_secrets, SIGTERM, SIGTERM, 8000},
 	[SERVICE_PROVISIONER] = {"provisioner", say_provisioner, SIGTERM, SIGTERM, 8000},
 	[SERVICE_LOCAL] = {"provisioner-local", say_local, SIGTERM, SIGTERM, 20000},
+	[SERVICE_BROWSER] = {"provisioner-browser", say_browser, SIGTERM, SIGTERM, 20000},
 	[SERVICE_NGINX] = {"nginx", say_nginx, SIGTERM, SIGTERM, 5000},
 };
 
 /* Agents give their jobs back while the server still answers, so the local
  * provisioner goes first and the database last. */
 static const enum service_id stop_order[] = {
-	SERVICE_LOCAL, SERVICE_PROVISIONER, SERVICE_NGINX, SERVICE_EVENTS, SERVICE_SECRETS, SERVICE_API, SERVICE_POSTGRES,
+	SERVICE_LOCAL, SERVICE_BROWSER, SERVICE_PROVISIONER, SERVICE_NGINX, SERVICE_EVENTS, SERVICE_SECRETS, SERVICE_API, SERVICE_POSTGRES,
 };
 
 /* ---- starting ------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "domain/browser.h"
 #include "domain/circuit.h"
 #include "domain/sealed.h"
 #include "domain/worker.h"
@@ -19,6 +20,7 @@ struct call {
 	struct secret secret;
 	bool has_account, probe;
 	bool without;              /* it has no credentials that are good just now, and the provider does without */
+	bool browser;              /* the sign-in lies with this instance */
 };
 
 /* ---- the account ---------------------------------------------------------- */
@@ -53,12 +55,12 @@ static enum err barred(struct call *k)
 
 static enum err look_at_account(struct call *k, enum ask ask)
 {
-	enum err err = account_open(k->r->db, k->c.arena, k->r->account, &k->account, k->c.error);
+	enum err err = account_open(k->r->db, k->c.arena, k->r->account, k->browser, &k->account, k->c.error);
 
 	if (err)
 		return err;
 	k->has_account = true;
-	if (!k->account.sealed.ptr) {
+	if (k->browser ? !k->account.email : !k->account.sealed.ptr) {
 		error_set(k->c.error, ERR_GONE, "Its account has no credentials any more.");
 		k->c.error->reason = "credentials";
 		return ERR_GONE;
@@ -101,6 +103,28 @@ static enum err open_box(struct call *k)
 	return err == ERR_NOT_FOUND ? ERR_UNAVAILABLE : err;
 }
 
+/* Its e-mail; and the password that was given for it, which nobody has afterwards: there is one try. */
+static enum err open_sign_in(struct call *k, enum ask ask)
+{
+	cleanup_secret struct secret password = {0};
+	cleanup_buf struct buf text = BUF_SECRET(4096 + 6 * BROWSER_PASSWORD_MOST);
+	enum err err = OK;
+
+	if (ask == ASK_VERIFY && k->r->browser_keys)
+		err = browser_password_take(k->r->browser_keys, k->r->db, k->account.id, k->account.owner, &password, k->c.error);
+	if (err)
+		return err;
+	buf_adds(&text, "{\"email\":");
+	buf_add_json(&text, str_of(k->account.email));
+	if (password.ptr) {
+		buf_adds(&text, ",\"password\":");
+		buf_add_json(&text, (struct str){password.ptr, password.len});
+	}
+	buf_addc(&text, '}');
+	k->secret = secret_new(buf_str(&text));
+	return OK;
+}
+
 /* Only one call tries a provider that has failed. */
 static enum err be_probe(struct call *k)
 {
@@ -117,7 +141,7 @@ static void prepare(struct call *k, struct reconciler *r, const struct provider 
 {
 	*e = (struct error){0};
 	r->wait_seconds = 0;
-	*k = (struct call){.r = r};
+	*k = (struct call){.r = r, .browser = p->caps & KEEPS_SIGN_IN};
 	k->c = (struct provider_call){
 		.arena = &r->arena,
 		.config = r->config,
@@ -136,10 +160,10 @@ static enum err begin(struct call *k, struct reconciler *r, const struct provide
 	if (!(p->caps & (NEEDS_SECRET | MAY_SECRET)))
 		return OK;
 	err = look(k, p, ask);
-	if (!err && !k->without)
-		err = open_box(k);
 	if (!err && !k->without && k->account.failing)
 		err = be_probe(k);
+	if (!err && !k->without)
+		err = k->browser ? open_sign_in(k, ask) : open_box(k);
 	if (err) {
 		secret_free(&k->secret);
 		return err;
@@ -147,6 +171,7 @@ static enum err begin(struct call *k, struct reconciler *r, const struct provide
 	k->c.secret = k->without ? NULL : &k->secret;
 	k->c.identity = k->account.identity;
 	k->c.installation = k->account.installation;
+	k->c.account = k->account.id;
 	return OK;
 }
 
@@ -160,6 +185,15 @@ static bool no_answer(enum err err, const struct error *e)
 	if (reason_is(e, "unsettled") || reason_is(e, "contested") || reason_is(e, "runtime"))
 		return false;
 	return err == ERR_RATE || err == ERR_UNAVAILABLE || err == ERR_TIMEOUT || err == ERR_UPSTREAM;
+}
+
+/* What a page asked of a person is for the account's owner to see, and its next check says what to do. */
+static void show_picture(struct call *k)
+{
+	if (!k->browser || !k->c.picture.len)
+		return;
+	(void)!browser_picture_put(k->r->db, k->account.id, k->c.picture, NULL);
+	(void)!db_run(k->r->db, STMT_CHECK_LATER, ARGS(arg_i64(k->account.id), arg_i64(0)), NULL, NULL);
 }
 
 /* What this call says of the account; where it cannot be written the next one says it again. */
@@ -199,6 +233,7 @@ static enum err end(struct call *k, enum err err)
 	if (err == ERR_UNAUTHORIZED && !k->c.error->reason)
 		k->c.error->reason = "credentials";
 	/* A call that our own end has cut says nothing of the provider. */
+	show_picture(k);
 	if (k->has_account && !reconcile_stopping(k->r))
 		learn(k, err);
 	return err;
@@ -240,7 +275,12 @@ enum err call_verify(struct reconciler *r, const struct provider *p, struct iden
 	struct call k;
 	enum err err = begin(&k, r, p, REMOTE_MS, ASK_VERIFY, e);
 
-	return err ? err : end(&k, p->verify(&k.c, ret));
+	if (err)
+		return err;
+	err = end(&k, p->verify(&k.c, ret));
+	if (!err && k.browser) /* what it showed is done */
+		err = browser_picture_put(r->db, k.account.id, STR_NULL, e);
+	return err;
 }
 
 enum err call_consent(struct reconciler *r, const struct provider *p, const struct consent_code *code, struct consent_given *ret,

@@ -12,6 +12,7 @@
 #include "base/http.h"
 #include "base/log.h"
 #include "control/reconcile.h"
+#include "domain/browser.h"
 #include "domain/keys.h"
 
 struct hand {
@@ -29,6 +30,8 @@ struct hands {
 	atomic_bool stopping;
 	int64_t announce_at;       /* clock_ms(); guarded */
 	char name[INSTANCE_NAME];  /* of this program among those that hold keys */
+	bool opens;                /* credentials; a browser instance does not */
+	struct browser_keys *browser_keys; /* of such a one; else NULL */
 	int count;
 	struct hand hand[];
 };
@@ -78,9 +81,11 @@ static void announce(struct hand *hand)
 	struct hands *h = hand->all;
 	struct error e;
 
+	if (h->browser_keys && browser_keys_turn(h->browser_keys, hand->db, &e))
+		log_warn("browser.keys", "message=\"%s\"", e.msg);
 	for (size_t i = 0; i < hand->rec.provider_count; i++)
 		names[i] = hand->rec.providers[i]->name;
-	if (keys_announce(hand->db, hand->rec.config->keys, SEAL_CREDENTIALS, h->name, names, &e))
+	if (h->opens && keys_announce(hand->db, hand->rec.config->keys, SEAL_CREDENTIALS, h->name, names, &e))
 		log_warn("keys.announce", "message=\"%s\"", e.msg);
 }
 
@@ -131,6 +136,14 @@ static enum err hand_init(struct hand *hand, const struct config *config, struct
 		err = reconcile_init(&hand->rec, hand->db, config, true, e);
 	hand->rec.http = hand->http;
 	hand->rec.stopping = &hand->all->stopping;
+	for (size_t i = 0; !err && i < hand->rec.provider_count; i++) {
+		bool keeps = hand->rec.providers[i]->caps & KEEPS_SIGN_IN;
+
+		hand->all->opens |= !keeps;
+		if (keeps && !hand->all->browser_keys)
+			hand->all->browser_keys = browser_keys_new();
+	}
+	hand->rec.browser_keys = hand->all->browser_keys;
 	return err;
 }
 
@@ -146,6 +159,7 @@ static void hands_free(struct hands *h)
 {
 	for (int i = 0; i < h->count; i++)
 		hand_free(&h->hand[i]);
+	browser_keys_free(h->browser_keys);
 	pthread_cond_destroy(&h->more);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
@@ -226,7 +240,8 @@ void hands_stop(struct hands *h)
 		http_client_abort(h->hand[i].http);
 	for (int i = 0; i < h->count; i++)
 		pthread_join(h->hand[i].thread, NULL);
-	(void)!instance_gone(h->hand[0].db, h->name, NULL);
+	if (h->opens)
+		(void)!instance_gone(h->hand[0].db, h->name, NULL);
 	log_info("hands.stop", "");
 	hands_free(h);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "domain/browser.h"
 #include "domain/credentials.h"
 #include "domain/rowjson.h"
 #include "domain/sealed.h"
@@ -18,12 +19,12 @@ static enum err not_there(struct error *e)
 /* ---- credentials ------------------------------------------------------------------ */
 
 /* What a person gives a browser instance is for it alone. */
-static enum err store_for_browser(struct db *db, const struct sealed_account *of, const struct credentials *c, bool replace, struct error *e)
+static enum err store_for_browser(struct db *db, struct arena *a, const struct sealed_account *of, const struct credentials *c, bool replace, struct error *e)
 {
 	enum err err = db_run(db, STMT_ACCOUNT_FOR_BROWSER, ARGS(arg_i64(of->id), arg_cstr(c->email), arg_bool(replace)), NULL, e);
 
 	if (!err && c->password.len)
-		return error_field(e, ERR_CONFLICT, "credentials.password", "No browser instance runs that could use it; leave it out and sign in at the browser.");
+		err = browser_password_give(db, a, of->id, of->owner, (struct str){c->password.ptr, c->password.len}, e);
 	return err ? err : db_run(db, STMT_ACCOUNT_CHECK_SOON, ARGS(arg_i64(of->id)), NULL, e);
 }
 
@@ -36,7 +37,7 @@ static enum err store(struct db *db, struct arena *a, const struct sealed_accoun
 	enum err err;
 
 	if (!c->text.ptr)
-		return store_for_browser(db, of, c, replace, e);
+		return store_for_browser(db, a, of, c, replace, e);
 	err = sealed_make_credentials(db, a, of, (struct str){c->text.ptr, c->text.len}, &sealed, e);
 	if (!err)
 		err = db_run(db, STMT_ACCOUNT_SEAL,

@@ -8,10 +8,10 @@ static const char *kept(struct arena *a, const struct rows *r, const char *col)
 	return row_null(r, 0, col) ? NULL : arena_str(a, row_str(r, 0, col)).ptr;
 }
 
-enum err account_open(struct db *db, struct arena *a, int64_t account, struct account_view *ret, struct error *e)
+enum err account_open(struct db *db, struct arena *a, int64_t account, bool browser, struct account_view *ret, struct error *e)
 {
 	cleanup_rows struct rows r = {0};
-	enum err err = db_run(db, STMT_ACCOUNT_OPEN, ARGS(arg_i64(account)), &r, e);
+	enum err err = db_run(db, browser ? STMT_ACCOUNT_OPEN_BROWSER : STMT_ACCOUNT_OPEN, ARGS(arg_i64(account)), &r, e);
 	bool refused, barred;
 
 	if (err)
@@ -24,6 +24,7 @@ enum err account_open(struct db *db, struct arena *a, int64_t account, struct ac
 		.id = account,
 		.owner = row_i64(&r, 0, "owner_id"),
 		.provider = kept(a, &r, "provider"),
+		.email = row_bool(&r, 0, "deleted") ? NULL : kept(a, &r, "email"),
 		.sealed = row_bool(&r, 0, "deleted") ? STR_NULL : row_bytes(&r, 0, "sealed", a),
 		.key_id = row_i64(&r, 0, "key_id"),
 		.sealed_version = row_i64(&r, 0, "sealed_version"),

@@ -19,7 +19,7 @@ enum {
 	LEFT_MS = 15000,             /* of a call's time, for what comes after a wait */
 	CONNECT_MS = 180000,         /* longer than this no connecting takes */
 	OFF_MS = 30000,              /* a page that was just opened may yet connect */
-	COOL_MS = 6 * 3600 * 1000,   /* after Colab refused an accelerator: nobody says when it has one again */
+	COOL_MS = 3600 * 1000,       /* after Colab refused an accelerator: nobody says when it has one again, and a try is a browser */
 	RUN_REFERENCE_MOST = 4096,
 };
 

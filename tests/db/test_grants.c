@@ -86,6 +86,32 @@ static const struct refusal {
 	{"events", "update reservation set settled_at = now(), used_seconds = 0"},
 	{"local", "select quota_settle(1)"},
 	{"provisioner", "update provider_limit set concurrent = 1000"},
+	/* The browser instance sees no box, no key, and leads nothing; who gives it a password cannot read it again. */
+	{"browser", "select sealed from account"},
+	{"browser", "select * from account"},
+	{"browser", "update account set email = 'x'"},
+	{"browser", "select * from sealing_key"},
+	{"browser", "select * from oauth_consent"},
+	{"browser", "select name from user_secret"},
+	{"browser", "select * from users"},
+	{"browser", "select payload from job"},
+	{"browser", "select * from login"},
+	{"browser", "delete from job_delayed"},
+	{"browser", "update provider_limit set concurrent = 1000"},
+	{"browser", "update worker set desired = 'running'"},
+	{"browser", "insert into browser_password(account_id, key_id, sealed) values (1, 1, '\\x00')"},
+	{"browser", "select data from event"},
+	{"web", "select sealed from browser_password"},
+	{"web", "select key_id from browser_password"},
+	{"web", "update browser_password set sealed = '\\x00'"},
+	{"web", "insert into browser_key(public_key, expires_at) values (decode(repeat('00', 32), 'hex'), now())"},
+	{"web", "insert into account_picture(account_id, png) values (1, '\\x00')"},
+	{"events", "select * from account_picture"},
+	{"events", "select * from browser_password"},
+	{"provisioner", "select sealed from browser_password"},
+	{"provisioner", "select png from account_picture"},
+	{"local", "select * from browser_key"},
+	{"secrets", "select * from browser_password"},
 	/* What happened stays. */
 	{"web", "delete from audit"},
 	{"web", "update audit set action = 'x'"},
@@ -257,6 +283,48 @@ START_TEST(test_local_sees_only_its_own)
 }
 END_TEST
 
+static const char two_ways[] =
+	"insert into users(name, role) values ('o', 'operator'), ('p', 'operator');"
+	"insert into account(owner_id, provider, start, email) select id, 'colab', case name when 'o' then 'browser' else '' end,"
+	" case name when 'o' then 'o@example.com' else '' end from users where name in ('o', 'p');"
+	"insert into worker(owner_id, account_id, provider, start, title, accelerator, desired)"
+	" select owner_id, id, provider, case start when '' then 'assisted' else start end, 'x', 'cpu', 'running' from account;"
+	"insert into operation(worker_id, provider, kind, generation) select id, driver, 'start', 1 from worker;"
+	"insert into session(worker_id, owner_id, account_id, provider, start, generation)"
+	" select id, owner_id, account_id, provider, start, 1 from worker;"
+	"insert into session_poll(session_id, provider) select id, driver from session;"
+	"insert into account_circuit(account_id) select id from account";
+
+START_TEST(test_browser_sees_only_its_own)
+{
+	static const char *const tables[] = {"account", "worker", "operation", "session", "session_poll", "account_circuit"};
+	struct db *owner, *browser, *local;
+	char sql[96];
+
+	pg_copy(pg, "ways");
+	owner = pg_db(pg, "owner", "ways");
+	browser = pg_db(pg, "browser", "ways");
+	local = pg_db(pg, "local", "ways");
+	pg_sql(owner, two_ways, NULL);
+	for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
+		snprintf(sql, sizeof(sql), "select count(*) from %s", tables[i]);
+		ck_assert_int_eq(pg_int(owner, sql), 2);
+		ck_assert_int_eq(pg_int(browser, sql), 1);
+	}
+	pg_sql(browser, "update account set status = 'needs_human'", NULL);
+	pg_sql(browser, "update session_poll set failures = 3", NULL);
+	pg_sql(browser, "delete from account_circuit", NULL);
+	ck_assert_int_eq(pg_int(owner, "select count(*) from account where status = 'needs_human'"), 1);
+	ck_assert_int_eq(pg_int(owner, "select count(*) from session_poll where failures = 3"), 1);
+	ck_assert_int_eq(pg_int(owner, "select count(*) from account_circuit"), 1);
+	ck_assert_int_eq(pg_int(local, "select count(*) from account"), 2);
+	ck_assert_int_eq(pg_int(local, "select count(*) from worker"), 0);
+	db_close(owner);
+	db_close(browser);
+	db_close(local);
+}
+END_TEST
+
 /* Where a policy hides rows nothing fails: nothing happens. */
 START_TEST(test_keys_of_another_purpose_stay)
 {
@@ -339,6 +407,7 @@ int main(void)
 	tcase_add_loop_test(t, test_role_may_not, 0, (int)ARRAY_LEN(refusals));
 	tcase_add_test(t, test_public_may_nothing);
 	tcase_add_test(t, test_local_sees_only_its_own);
+	tcase_add_test(t, test_browser_sees_only_its_own);
 	tcase_add_test(t, test_keys_of_another_purpose_stay);
 	tcase_add_test(t, test_one_open_operation_and_one_session_a_worker);
 	tcase_add_test(t, test_partitions_leave_by_age_only_when_nothing_of_them_is_alive);

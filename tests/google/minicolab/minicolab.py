@@ -24,6 +24,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 BOX = HERE.parents[1] / "kaggle" / "box.py"
 COOKIE = "MINISID"
+sys.path.insert(0, str(BOX.parent))
+from kernels import SMI  # noqa: E402
+
 SWITCHES = {
     "dialog": None,             # what connecting ends in: quota units too_many denylisted recaptcha
     "warn": False,              # running asks: not authored by Google
@@ -60,6 +63,7 @@ class Runtime:
     def __init__(self, notebook, accelerator):
         self.notebook, self.accelerator = notebook, accelerator
         self.directory = Path(tempfile.mkdtemp(prefix="minicolab-"))
+        self.directory.chmod(0o711)         # jobs there are of other users
         self.box, self.dead = None, False
         self.cells = ["idle"] * len(cells_of(notebook.content))
         self.begun = time.monotonic()
@@ -72,10 +76,11 @@ class Runtime:
         tools.mkdir(exist_ok=True)
         if self.accelerator not in ("NONE", "V5E1", "V6E1"):
             smi = tools / "nvidia-smi"
-            line = "Tesla T4, 15360 MiB, 550.54" if self.accelerator == "T4" else "NVIDIA %s, 40960 MiB, 550.54" % self.accelerator
-            smi.write_text("#!/bin/sh\ncase \"$*\" in *memory*|*driver*) echo '%s';; *) echo '%s';; esac\n" % (line, line.split(",")[0]))
+            name, memory = ("Tesla T4", 15360) if self.accelerator == "T4" else ("NVIDIA " + self.accelerator, 40960)
+            smi.write_text(SMI % ("gpu 0 '%s' %d\n" % (name, memory)))
             smi.chmod(0o755)
         (self.directory / "tmp").mkdir(exist_ok=True)
+        (self.directory / "tmp").chmod(0o1777)
         return {"PATH": "%s:/usr/bin:/bin" % tools, "HOME": str(self.directory), "TMPDIR": str(self.directory / "tmp"),
                 "LANG": "C.UTF-8", "COLAB_RELEASE_TAG": "minicolab"}
 
