@@ -20,6 +20,8 @@ command_run cmd_jobs_submit;
 command_run cmd_jobs_artifacts;
 /* cmd_accounts.c */
 command_run cmd_accounts_list, cmd_accounts_show, cmd_accounts_add, cmd_accounts_replace, cmd_accounts_check, cmd_accounts_connect, cmd_accounts_remove, cmd_accounts_budget;
+/* cmd_browser.c */
+command_run cmd_browser_sign_in;
 /* cmd_quota.c */
 command_run cmd_quota, cmd_policies;
 /* cmd_policies.c */

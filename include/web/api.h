@@ -30,7 +30,7 @@ handler tokens_list, tokens_create, tokens_revoke;
 extern const struct field token_create_body[], tokens_query[];
 
 /* api_accounts.c */
-handler accounts_list, accounts_get, accounts_create, accounts_change, accounts_delete, accounts_check;
+handler accounts_list, accounts_get, accounts_create, accounts_change, accounts_delete, accounts_check, accounts_picture;
 extern const struct field account_create_body[], account_change_body[], account_delete_query[];
 
 /* api_consent.c */

@@ -254,6 +254,7 @@ const struct command commands[] = {
 	{"audit", "", 0, 0, NEEDS_SERVER, "Lists who changed what", audit_list, cmd_audit},
 	{"autoscale set", "", 0, 0, NEEDS_SERVER, "Changes the scaling policy", autoscale_set, cmd_autoscale_set},
 	{"autoscale show", "", 0, 0, NEEDS_SERVER, "Shows the scaling policy", autoscale_show, cmd_autoscale_show},
+	{"browser sign-in", "ACCOUNT", 1, 1, NEEDS_CONFIG, "On the server: opens a window in which a person signs an account of Colab in", NULL, cmd_browser_sign_in},
 	{"completion", "bash", 1, 1, 0, "Prints a completion script for the shell", NULL, cmd_completion},
 	{"dev", "", 0, 0, NEEDS_CONFIG, "Runs a whole private installation until Ctrl-C (`make run`)", NULL, cmd_dev},
 	{"doctor", "", 0, 0, NEEDS_SERVER | NO_TOKEN, "Checks the installation, and says what to change", doctor, cmd_doctor},

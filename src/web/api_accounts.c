@@ -1,5 +1,6 @@
 /* api_accounts - accounts at providers. */
 #include "domain/account.h"
+#include "domain/browser.h"
 #include "web/api.h"
 
 #include <string.h>
@@ -152,6 +153,21 @@ enum err accounts_check(struct ctx *ctx, struct request *req, struct response *r
 	if (!err)
 		err = account_check(ctx->db, &req->principal, id, e);
 	return err ? err : answer(ctx, req, res, 202, id, true, e);
+}
+
+enum err accounts_picture(struct ctx *ctx, struct request *req, struct response *res, struct error *e)
+{
+	struct str png;
+	int64_t id;
+	enum err err = request_capture_id(req, "id", &id, e);
+
+	if (!err)
+		err = browser_picture(ctx->db, req->arena, id, req->principal.user_id, &png, e);
+	if (err)
+		return err;
+	response_header(res, "Content-Security-Policy", "sandbox; default-src 'none'");
+	response_text(res, 200, "image/png", png);
+	return OK;
 }
 
 enum err accounts_delete(struct ctx *ctx, struct request *req, struct response *res, struct error *e)

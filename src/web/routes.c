@@ -82,6 +82,8 @@ const struct route routes[] = {
 	 .body = consent_body, .summary = "Where the owner of an OAuth client's account goes to consent, at Google; good once, for ten minutes."},
 	{API(GET, "/oauth/google/callback", "accounts.consented"), AUTH_PAGE, PERM_MANAGE, BODY_NONE, 0, consent_back, .query = consent_query,
 	 .flags = ROUTE_HIDDEN | ROUTE_LENIENT},
+	{API(GET, "/api/gpu/accounts/:id/picture", "accounts.picture"), AUTH_ANY, PERM_MANAGE, NOTHING, accounts_picture,
+	 .summary = "What a page in the account's browser asked of its owner, who alone sees it: a PNG."},
 	{API(GET, "/api/gpu/policies", "policies.list"), AUTH_ANY, PERM_READ, NOTHING, policies_list,
 	 .summary = "What each provider allows and has: terms, limits, accelerators."},
 	{API(PATCH, "/api/gpu/policies/:provider", "policies.change"), AUTH_ANY, PERM_ADMIN, JSON(KiB(16)), policies_change,
