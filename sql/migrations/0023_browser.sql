@@ -34,7 +34,7 @@ create policy browser on account to gpupool_browser using (driver = 'colab-brows
 do $$
 declare t text;
 begin
-  foreach t in array array['account_circuit', 'account_cooldown', 'quota', 'reservation', 'browser_password', 'account_picture'] loop
+  foreach t in array array['account_circuit', 'account_cooldown', 'price', 'budget', 'budget_use', 'quota', 'reservation', 'browser_password', 'account_picture'] loop
     execute format('alter table %I enable row level security', t);
     execute format('create policy everyone on %I to gpupool_owner, gpupool_web, gpupool_events, gpupool_provisioner using (true) with check (true)', t);
     execute format('create policy browser on %I to gpupool_browser using (exists (select from account a where a.id = account_id))', t);
@@ -66,16 +66,18 @@ grant update (state, reason_code, reason, version, url, session_id, early_deaths
 grant delete on session_live, job_lease, job_ending to gpupool_browser;
 grant insert on job_ready, job_delayed, job_done, job_attempt, lane_delta, worker_delta, event, decision to gpupool_browser;
 -- Of an account no box: there is none, and none of another kind is to be seen.
-grant select (id, owner_id, provider, key_id, start, driver, email, label, status, reason, refused_code, sealed_version, checked_version, identity, checked_at,
+grant select (id, owner_id, provider, key_id, start, driver, email, paid_at, label, status, reason, refused_code, sealed_version, checked_version, identity, checked_at,
   check_at, swept_at, sweep_from, sharing, updated_at, deleted_at, deleting_at) on account to gpupool_browser;
 grant update (status, reason, refused_code, checked_version, identity, checked_at, check_at, swept_at, sweep_from, updated_at)
   on account to gpupool_browser;
 grant select, insert, update, delete on account_circuit, account_cooldown, session_poll, session_output, quota, reservation to gpupool_browser;
+grant select on price, budget to gpupool_browser;
+grant select, insert, update on budget_use to gpupool_browser;
 grant select (id, subjects) on event to gpupool_browser; -- what its own inserts return
 do $$
 declare f regprocedure;
 begin
-  for f in select p.oid from pg_proc p where p.pronamespace = 'gpupool'::regnamespace and (p.proname like 'quota\_%' or p.proname like 'cooldown\_%')
+  for f in select p.oid from pg_proc p where p.pronamespace = 'gpupool'::regnamespace and p.proname ~ '^(quota|cooldown|budget)_'
     and has_function_privilege('gpupool_provisioner', p.oid, 'execute')
   loop
     execute format('grant execute on function %s to gpupool_browser', f);

@@ -13,7 +13,7 @@ where a.id = $1::int;
 
 -- name: account_open_browser idempotent
 -- The same of an account that a browser signs in, for who may see no box.
-select a.id, a.owner_id, a.provider, a.email, null::bytea as sealed, null::int as key_id, a.sealed_version, a.identity, a.reason,
+select a.id, a.owner_id, a.provider, a.email, null::bytea as sealed, null::int as key_id, a.sealed_version, a.identity, a.paid_at is not null as paid, a.reason,
   case when a.checked_version is distinct from a.sealed_version then 'unchecked' else a.status end as status,
   a.refused_code, a.deleting_at is not null as deleting, a.deleted_at is not null as deleted, coalesce(c.failures, 0) as failures,
   case when c.open_until > now() then extract(epoch from c.open_until - now())::float8 end as wait,
