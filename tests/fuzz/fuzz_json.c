@@ -11,6 +11,8 @@
 #undef json_object
 #undef json_type
 
+#include <stdio.h>
+
 #include "base/json.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *bytes, size_t len);
@@ -51,11 +53,24 @@ static bool has_long_number(struct str text)
 	return false;
 }
 
+/* json-c 0.16 takes a code point whose low half looks like a surrogate (U+1DA03, an escaped pair) for
+ * half a pair, and reads U+FFFD. */
+static bool has_surrogate_below(struct str text)
+{
+	unsigned high;
+
+	for (size_t i = 0; i + 6 <= text.len; i++)
+		if (text.ptr[i] == '\\' && text.ptr[i + 1] == 'u' && sscanf((char[]){text.ptr[i + 2], text.ptr[i + 3], text.ptr[i + 4], text.ptr[i + 5], 0}, "%4x", &high) == 1 &&
+		    (high & 0xfc3e) == 0xd836)
+			return true;
+	return false;
+}
+
 static void compare(struct str text, struct str written)
 {
 	struct jsonc_object *theirs = peer_parse(text), *ours = peer_parse(written);
 
-	check(has_long_number(text) || json_object_equal(theirs, ours));
+	check(has_long_number(text) || has_surrogate_below(text) || json_object_equal(theirs, ours));
 	json_object_put(theirs);
 	json_object_put(ours);
 }
