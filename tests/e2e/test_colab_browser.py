@@ -198,7 +198,7 @@ def test_quota_waits(person, colab):
 
 # ---- restarts -------------------------------------------------------------------------
 
-@pytest.mark.parametrize("after", ["signed_in", "upload", "run", "connected"])
+@pytest.mark.parametrize("after", ["upload", "run", "connected"])
 def test_instance_is_killed(person, colab, browsers, after):
     """At any moment of a start: what was run is not run again, and the worker becomes healthy."""
     p = person()
