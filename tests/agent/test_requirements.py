@@ -1,5 +1,6 @@
 """Jobs with requirements: a wheel is built here and installed without any index; and the real training."""
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -21,7 +22,7 @@ def wheels(tmp_path_factory):
     subprocess.run([PYTHON, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-build-isolation", "--no-deps",
                     "--wheel-dir", str(path / "found"), str(source)], check=True, stdout=subprocess.DEVNULL)
     public = "/tmp/gpupool-wheels-%d" % os.getpid()     # pytest's own directories are closed to jobs' uids
-    os.rename(str(path / "found"), public)
+    shutil.move(str(path / "found"), public)            # perhaps on another file system
     yield public
     for name in os.listdir(public):
         os.unlink(os.path.join(public, name))
