@@ -245,6 +245,8 @@ static void say(struct colab_result *r, struct str text)
 	for (size_t i = 0; i < text.len; i++)
 		if (!text.ptr[i])
 			return;
+	if (!text.len)
+		return; /* perhaps no text at all */
 	if (tail.len > most)
 		tail = (struct str){text.ptr + text.len - most, most};
 	if (len + tail.len > most) {

@@ -81,7 +81,7 @@ const struct route routes[] = {
 	{API(POST, "/api/gpu/accounts/:id/consent", "accounts.consent"), AUTH_ANY, PERM_MANAGE, JSON(KiB(4)), accounts_consent,
 	 .body = consent_body, .summary = "Where the owner of an OAuth client's account goes to consent, at Google; good once, for ten minutes."},
 	{API(GET, "/oauth/google/callback", "accounts.consented"), AUTH_PAGE, PERM_MANAGE, BODY_NONE, 0, consent_back, .query = consent_query,
-	 .flags = ROUTE_HIDDEN | ROUTE_LENIENT},
+	 .flags = ROUTE_HIDDEN | ROUTE_LENIENT, .summary = "Where Google sends a person back after the consent."},
 	{API(GET, "/api/gpu/accounts/:id/picture", "accounts.picture"), AUTH_ANY, PERM_MANAGE, NOTHING, accounts_picture,
 	 .summary = "What a page in the account's browser asked of its owner, who alone sees it: a PNG."},
 	{API(GET, "/api/gpu/policies", "policies.list"), AUTH_ANY, PERM_READ, NOTHING, policies_list,

@@ -445,6 +445,7 @@ START_TEST(test_abort)
 	ck_assert_int_eq(websocket_send(w, STR("x"), LONG_MS, &error), ERR_UNAVAILABLE);
 	ck_assert_int_eq(websocket_connect(&(struct websocket_want){.url = url("/echo"), .client = client}, LONG_MS, &other, &error),
 			 ERR_UNAVAILABLE);
+	websocket_close(steal_ptr(w)); /* it looks at the client */
 	http_client_free(client);
 }
 END_TEST
