@@ -187,15 +187,6 @@ def test_captcha_stops_and_is_not_tried_again(person, colab):
     assert colab.count("run") == runs and p.client.notebook(id)["state"] == "needs_human"
 
 
-def test_quota_waits(person, colab):
-    p = person()
-    colab.dialog = "quota"
-    id = p.add(title="no gpu")
-    n = until(lambda: (n := p.client.notebook(id))["state"] == "waiting" and (n["reason"] or {}).get("code") == "quota" and n, 120)
-    assert "usage limits" in n["reason"]["message"] and not colab.count("pressed")
-    assert p.account()["status"] == "ok"
-
-
 # ---- restarts -------------------------------------------------------------------------
 
 @pytest.mark.parametrize("after", ["upload", "run", "connected"])
