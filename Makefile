@@ -7,7 +7,7 @@ SYSCONFDIR ?= /etc
 O := build/$(BUILD)
 
 # ---- toolchain ------------------------------------------------------------
-PKGS     := libpq json-c libcurl libsodium fcgi libwebsockets libcrypto
+PKGS     := libpq json-c libcurl libsodium fcgi libwebsockets libssl libcrypto
 CC       ?= cc
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
             -Wwrite-strings -Wvla -Wformat=2 -Wundef -Wpointer-arith -Wimplicit-fallthrough \

@@ -1,6 +1,5 @@
 /*
- * rsa - signatures with a private key that a person gave; the only user of
- * OpenSSL.
+ * rsa - signatures with a private key that a person gave, by OpenSSL.
  *
  * A key comes from outside, as text in PEM (PKCS#8 or PKCS#1, not encrypted),
  * and may be anything: what is no RSA key of 2048 to 8192 bits is refused.

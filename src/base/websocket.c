@@ -9,6 +9,7 @@
 #include "base/websocket.h"
 
 #include <libwebsockets.h>
+#include <openssl/ssl.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -28,6 +29,7 @@ enum state { CONNECTING, OPEN, CLOSED, BROKEN };
 
 struct websocket {
 	struct lws_context *context;
+	SSL_CTX *tls;                  /* ours: the library loses its own when contexts overlap; NULL without TLS */
 	struct lws *wsi;               /* NULL when there is none, or none any more */
 	struct lws_sorted_usec_list tick;
 	const struct http_header *headers;
@@ -310,7 +312,8 @@ static struct lws_context *make_context(struct websocket *w)
 		.port = CONTEXT_PORT_NO_LISTEN,
 		.protocols = protocols,
 		.user = w,
-		.options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT | LWS_SERVER_OPTION_VALIDATE_UTF8,
+		.options = (w->tls ? LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT : 0) | LWS_SERVER_OPTION_VALIDATE_UTF8,
+		.provided_client_ssl_ctx = w->tls,
 		.pt_serv_buf_size = HEADERS_MOST,
 		.timeout_secs = CALL_SECONDS,
 		.connect_timeout_secs = CALL_SECONDS,
@@ -323,7 +326,18 @@ static struct lws_context *make_context(struct websocket *w)
 	return lws_create_context(&info);
 }
 
-static struct websocket *websocket_new(const struct websocket_want *want)
+/* Trusts what this host trusts. */
+static SSL_CTX *make_tls(void)
+{
+	SSL_CTX *tls = SSL_CTX_new(TLS_client_method());
+
+	if (!tls || !SSL_CTX_set_default_verify_paths(tls) || !SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION))
+		error_no_memory();
+	SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, NULL);
+	return tls;
+}
+
+static struct websocket *websocket_new(const struct websocket_want *want, bool tls)
 {
 	struct websocket *w = calloc(1, sizeof(*w));
 
@@ -335,6 +349,7 @@ static struct websocket *websocket_new(const struct websocket_want *want)
 	w->out = BUF_SECRET(SENT_MOST + LWS_PRE);
 	pthread_mutex_lock(&shared);
 	lws_set_log_level(0, NULL); /* its words are in the callbacks */
+	w->tls = tls ? make_tls() : NULL;
 	w->context = make_context(w);
 	pthread_mutex_unlock(&shared);
 	if (!w->context)
@@ -375,7 +390,7 @@ enum err websocket_connect(const struct websocket_want *want, int64_t within_ms,
 		return error_set(e, ERR_INVALID, "A header cannot be sent.");
 	if (want->client && http_client_aborted(want->client))
 		return error_set(e, ERR_UNAVAILABLE, "this program is ending");
-	w = websocket_new(want);
+	w = websocket_new(want, to.tls);
 	begin(w, &to);
 	while (w->state == CONNECTING && serve(w, until))
 		continue;
@@ -445,6 +460,7 @@ void websocket_close(struct websocket *w)
 	pthread_mutex_lock(&shared);
 	lws_sul_schedule(w->context, 0, &w->tick, on_tick, LWS_SET_TIMER_USEC_CANCEL);
 	lws_context_destroy(w->context);
+	SSL_CTX_free(w->tls);
 	pthread_mutex_unlock(&shared);
 	buf_free(&w->in);
 	buf_free(&w->out);

@@ -450,14 +450,6 @@ START_TEST(test_abort)
 }
 END_TEST
 
-/* What OpenSSL has read of certificates for contexts that were made beside each other is not all given back
- * by libwebsockets 4.1: still to be mended. */
-const char *__lsan_default_suppressions(void);
-__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void)
-{
-	return "leak:libcrypto.so\nleak:libssl.so\nleak:libwebsockets.so\n";
-}
-
 /* ---- several threads ------------------------------------------------------ */
 
 static void *talk(void *failed)
