@@ -78,13 +78,20 @@
     }
   };
 
-  let fetching = false, again = false, last = 0, timer = 0;
+  // A page that is being left is not read again: it may be of something that the form just deleted.
+  const LEAVE_MS = 5000;
+  let fetching = null, again = false, last = 0, timer = 0, left = -LEAVE_MS;
+  const leave = () => {
+    left = Date.now();
+    if (fetching) fetching.abort();
+  };
   const refresh = async () => {
     if (fetching) return void (again = true);
-    fetching = true;
+    if (Date.now() - left < LEAVE_MS) return soon();
+    fetching = new AbortController();
     last = Date.now();
     try {
-      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
+      const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store", signal: fetching.signal });
       if (answer.redirected && new URL(answer.url).pathname === "/admin/sign-in") return location.reload();
       if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -96,7 +103,7 @@
         else put(old, fresh);
       }
     } catch { /* the next event or poll tries again */ } finally {
-      fetching = false;
+      fetching = null;
       if (again) { again = false; soon(); }
     }
   };
@@ -229,6 +236,7 @@
     follow(root);
   };
   addEventListener("submit", (event) => {
+    if (!event.defaultPrevented) leave();
     const button = event.submitter;
     if (!button || !button.dataset.busy) return;
     if (event.target.dataset.sent) return event.preventDefault(); // a second click

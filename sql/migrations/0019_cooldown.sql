@@ -14,6 +14,11 @@ create table account_cooldown (
   check ((refusals = 0) = (since is null) and (refusals = 0) = (until is null)))
   with (fillfactor = 70);
 
+-- Has it a weekly limit?  All that one who may not see others' hours needs to know of them.
+create function quota_limited(account int, kind text) returns boolean
+language sql stable security definer set search_path = gpupool, pg_temp as $$
+  select exists (select from quota_figures(account, kind) where limit_seconds is not null) $$;
+
 -- It refused a session.  Seconds until it is to be asked again; null = that is no matter of cooling down, for its hours
 -- are published.  The pause doubles with each refusal, from an eighth of what such times have lasted to a half of it.
 -- Of starts that were refused together one counts.
@@ -21,7 +26,7 @@ create function cooldown_refused(account int, kind text, new_code text, said tex
 language plpgsql set search_path = gpupool, pg_temp as $$
 declare c account_cooldown; at timestamptz;
 begin
-  if new_code = 'quota' and exists (select from quota_figures(account, kind) where limit_seconds is not null) then
+  if new_code = 'quota' and quota_limited(account, kind) then
     return null;
   end if;
   insert into account_cooldown(account_id, resource) values (account, kind) on conflict do nothing;
@@ -83,10 +88,10 @@ create function cooldown_doc(c account_cooldown) returns json language sql stabl
 
 -- ---- grants ---------------------------------------------------------------
 
-revoke all on function cooldown_refused(int, text, text, text), cooldown_enter(int, text), cooldown_begun(int, text),
+revoke all on function quota_limited(int, text), cooldown_refused(int, text, text, text), cooldown_enter(int, text), cooldown_begun(int, text),
   cooldown_doc(account_cooldown) from public;
 grant select, insert, update, delete on account_cooldown to gpupool_provisioner;
-grant execute on function cooldown_refused(int, text, text, text), cooldown_enter(int, text), cooldown_begun(int, text),
+grant execute on function quota_limited(int, text), cooldown_refused(int, text, text, text), cooldown_enter(int, text), cooldown_begun(int, text),
   cooldown_doc(account_cooldown) to gpupool_provisioner;
 grant select on account_cooldown to gpupool_web;
 grant insert (start) on worker to gpupool_provisioner; -- the autoscaler makes workers by the statements of the API

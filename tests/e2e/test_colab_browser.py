@@ -44,8 +44,9 @@ class Person:
 
     def add(self, accelerator="T4", password=True, **fields):
         credentials = {"email": self.email, **({"password": PASSWORD} if password else {})}
-        made = self.client.call("POST", "/api/gpu/workers/notebooks", {"provider": "colab", "start": "browser", "accelerator": accelerator,
-                                                                       "credentials": credentials, **fields})
+        body = {"provider": "colab", "start": "browser", "accelerator": accelerator, "credentials": credentials, **fields}
+        # A password is taken once the instance has made a key for it.
+        made = until(lambda: (r := self.client.call("POST", "/api/gpu/workers/notebooks", body)).status != 409 and r, 60)
         assert made.status == 202, made
         return made.json["id"]
 
@@ -187,9 +188,18 @@ def test_captcha_stops_and_is_not_tried_again(person, colab):
     assert colab.count("run") == runs and p.client.notebook(id)["state"] == "needs_human"
 
 
+def test_quota_waits(person, colab):
+    p = person()
+    colab.dialog = "quota"
+    id = p.add(title="no gpu")
+    n = until(lambda: (n := p.client.notebook(id))["state"] == "waiting" and (n["reason"] or {}).get("code") == "quota" and n, 120)
+    assert "usage limits" in n["reason"]["message"] and not colab.count("pressed")
+    assert p.account()["status"] == "ok"
+
+
 # ---- restarts -------------------------------------------------------------------------
 
-@pytest.mark.parametrize("after", ["upload", "run", "connected"])
+@pytest.mark.parametrize("after", ["signed_in", "upload", "run", "connected"])
 def test_instance_is_killed(person, colab, browsers, after):
     """At any moment of a start: what was run is not run again, and the worker becomes healthy."""
     p = person()
