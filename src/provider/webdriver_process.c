@@ -24,7 +24,7 @@ enum {
 
 struct seen {
 	char state;
-	pid_t group, session;
+	pid_t parent, group, session;
 	int64_t started;
 };
 
@@ -40,16 +40,17 @@ static ssize_t read_small(const char *path, char *ret, size_t cap)
 static bool look(pid_t pid, struct seen *ret)
 {
 	char path[32], text[1024], *p;
-	long group, session;
+	long parent, group, session;
 	unsigned long long started;
 
 	snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
 	if (read_small(path, text, sizeof(text)) <= 0)
 		return false;
 	p = strrchr(text, ')'); /* the name may hold anything */
-	if (!p || sscanf(p + 1, " %c %*d %ld %ld %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &ret->state, &group,
-			 &session, &started) != 4)
+	if (!p || sscanf(p + 1, " %c %ld %ld %ld %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu", &ret->state, &parent,
+			 &group, &session, &started) != 5)
 		return false;
+	ret->parent = (pid_t)parent;
 	ret->group = (pid_t)group;
 	ret->session = (pid_t)session;
 	ret->started = (int64_t)started;
@@ -74,6 +75,7 @@ static void each(bool (*fn)(void *ctx, pid_t pid, const struct seen *s), void *c
 
 struct members {
 	const struct wd_process *of;
+	bool browser; /* ChromeDriver's own children only */
 	int signal; /* 0 = counts only */
 	int count;
 	int64_t memory; /* PSS, KiB */
@@ -89,7 +91,7 @@ static bool signal_member(void *ctx, pid_t pid, const struct seen *s)
 {
 	struct members *m = ctx;
 
-	if (is_member(m->of, s)) {
+	if (is_member(m->of, s) && (!m->browser || s->parent == m->of->pid)) {
 		m->count++;
 		if (m->signal)
 			kill(pid, m->signal);
@@ -97,9 +99,9 @@ static bool signal_member(void *ctx, pid_t pid, const struct seen *s)
 	return true;
 }
 
-static int members(const struct wd_process *p, int signal)
+static int members(const struct wd_process *p, bool browser, int signal)
 {
-	struct members m = {.of = p, .signal = signal};
+	struct members m = {.of = p, .browser = browser, .signal = signal};
 
 	each(signal_member, &m);
 	return m.count;
@@ -126,7 +128,7 @@ static bool gone_within(const struct wd_process *p, int64_t ms)
 
 	do {
 		waitpid(p->pid, NULL, WNOHANG); /* where it is our own child */
-		left = members(p, 0);
+		left = members(p, false, 0);
 		if (left)
 			clock_sleep_ms(TURN_MS);
 	} while (left && clock_ms() < until);
@@ -141,10 +143,14 @@ bool wd_process_end(const struct wd_process *p)
 	/* The number may be another's by now: then nothing of ours is left. */
 	if (p->pid <= 1 || (there && s.started != p->started))
 		return true;
-	members(p, SIGTERM);
+	/* The browser's main process writes down what its helpers hold, a sign-in among it, if it ends before them. */
+	members(p, true, SIGTERM);
+	for (int64_t until = clock_ms() + ASK_MS; members(p, true, 0) && clock_ms() < until;)
+		clock_sleep_ms(TURN_MS);
+	members(p, false, SIGTERM);
 	if (gone_within(p, ASK_MS))
 		return true;
-	members(p, SIGKILL);
+	members(p, false, SIGKILL);
 	return gone_within(p, FORCE_MS);
 }
 

@@ -237,9 +237,10 @@ static int life(int64_t a, int n)
 	ck_assert_int_eq(fake->twice, 0);
 	ck_assert_int_eq(fake->run_count, 2);
 	ck_assert_int_eq(remote_count("select count(*) from session"), 2);
+	remote_end(p, SIGKILL);
+	remote_wait(0, "select count(*) from pg_stat_activity where usename = 'gpupool_provisioner' and datname = current_database()");
 	remote_sql("delete from operation; update worker set session_id = null; delete from session_live; delete from session_output; "
 		   "delete from reservation; delete from quota; delete from session; delete from worker");
-	remote_end(p, SIGKILL);
 	return deaths;
 }
 
