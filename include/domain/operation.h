@@ -27,6 +27,8 @@ enum err operation_claim(struct db *db, const struct buf *providers, const char 
 /* Gives up the claims of processes of this host that are no more; me is
  * "host:pid:random".  Others' claims end by themselves. */
 enum err operation_claims_of_dead(struct db *db, const struct buf *providers, const char *me, struct error *e) must_check;
+/* The same of accounts and runs elsewhere that they were looking at. */
+enum err operation_looks_of_dead(struct db *db, const struct buf *providers, const char *me, struct error *e) must_check;
 
 enum operation_outcome {
 	OUTCOME_KEEP,  /* still at work: the claim stays */

@@ -44,7 +44,7 @@ struct poll {
 enum { POLL_CLAIM_SECONDS = 300 };
 
 /* False when none is due. */
-enum err poll_claim(struct db *db, struct arena *a, const struct buf *providers, double grace, struct poll *ret, bool *any,
+enum err poll_claim(struct db *db, struct arena *a, const struct buf *providers, const char *me, double grace, struct poll *ret, bool *any,
 		    struct error *e) must_check;
 /* Due again in so many seconds; phase NULL = as it was. */
 enum err poll_next(struct db *db, int64_t session, double seconds, int failures, const char *phase, struct error *e) must_check;

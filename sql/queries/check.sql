@@ -1,7 +1,7 @@
 -- Looking at accounts: are their credentials good, what hours are left, what is there of ours.
 
 -- name: check_claim
--- The account of these drivers ($1) that is due, for $2 seconds.  Replaced credentials are due at
+-- The account of these drivers ($1) that is due, for $2 seconds, by $3.  Replaced credentials are due at
 -- once: checked_version is cleared, so that they are claimed once.
 with due as materialized (
   select a.id, a.sealed_version, a.checked_version from account a
@@ -9,7 +9,7 @@ with due as materialized (
     and not (a.status = 'needs_human' and a.refused_code = 'denylisted' and a.checked_version = a.sealed_version)
     and (a.check_at <= now() or (a.checked_version is not null and a.checked_version <> a.sealed_version))
   order by a.check_at limit 1 for no key update skip locked)
-update account a set check_at = now() + make_interval(secs => $2::float8),
+update account a set check_at = now() + make_interval(secs => $2::float8), claimed_by = $3,
   checked_version = case when d.checked_version = d.sealed_version then d.checked_version end
 from due d where a.id = d.id
 returning a.id, a.owner_id, a.driver as provider, a.sealed_version, a.identity,
@@ -38,7 +38,7 @@ with old as materialized (
   where id = $1::int and sealed_version = $2::int and deleted_at is null for no key update),
 a as (
   update account set status = 'needs_human', reason = $3, refused_code = $5, checked_version = $2, checked_at = now(), updated_at = now(),
-    check_at = now() + make_interval(secs => $4::float8)
+    claimed_by = null, check_at = now() + make_interval(secs => $4::float8)
   where id = any(array(select id from old)) returning id)
 insert into event(owner_id, topic, what, subjects)
 select owner_id, 'account', 'needs_human', array[id::bigint] from old
@@ -47,7 +47,7 @@ returning subjects;
 
 -- name: check_done
 -- All of the check was made: the next is in $3 seconds, in $2 while something of it runs, in $4 while a sweep goes on.
-update account set check_at = now() + make_interval(secs =>
+update account set claimed_by = null, check_at = now() + make_interval(secs =>
   case when sweep_from is not null then $4::float8 when exists (select from session s where s.account_id = $1::int and s.state <> 'ended') then $2::float8 else $3::float8 end)
 where id = $1 and checked_version = sealed_version;
 
@@ -57,11 +57,11 @@ update account set check_at = least(check_at, now() + make_interval(secs => $2::
 
 -- name: check_later
 -- Nothing was learnt.
-update account set check_at = now() + make_interval(secs => $2::float8) where id = $1::int;
+update account set claimed_by = null, check_at = now() + make_interval(secs => $2::float8) where id = $1::int;
 
 -- name: check_failed
 -- Nothing was learnt, for its provider did not answer: again when its circuit lets a call through, else in $2 seconds.
-update account a set check_at = coalesce(
+update account a set claimed_by = null, check_at = coalesce(
   (select c.open_until from account_circuit c where c.account_id = a.id and c.open_until > now()), now() + make_interval(secs => $2::float8))
 where a.id = $1::int;
 

@@ -1,6 +1,6 @@
 -- Runs at providers elsewhere, watched one by one.  A row of session_poll lives from the moment a run
 -- is known until the provider has said that it is over and what it left is kept.  To claim a row is
--- to move its time; whoever dies with it loses only that time.
+-- to move its time; of one who died with it another of its host gives it up, or else it loses that time.
 
 -- name: session_ran_remote
 -- As session_ran, and the run is watched from now on; also one that was taken for never begun.
@@ -28,7 +28,7 @@ where id = any(array(select id from s)) and exists (select from o)
 returning id;
 
 -- name: poll_claim
--- The run that has been due longest of these drivers ($1), for $2 seconds; $3 grace.  `unwanted`:
+-- The run that has been due longest of these drivers ($1), for $2 seconds, by $4; $3 grace.  `unwanted`:
 -- seconds since it should have ended (its session has, it is past its deadline, or its worker is
 -- wanted otherwise); null = it may run.
 with due as materialized (
@@ -36,7 +36,7 @@ with due as materialized (
   from session_poll p where p.provider = any($1::text[]) and p.due <= now()
   order by p.due limit 1 for update skip locked),
 taken as (
-  update session_poll set due = now() + make_interval(secs => $2::float8) where session_id = any(array(select session_id from due)))
+  update session_poll set due = now() + make_interval(secs => $2::float8), claimed_by = $4 where session_id = any(array(select session_id from due)))
 select d.*, s.worker_id, s.account_id, s.driver as provider, s.intent, s.provider_ref, s.resource,
   exists (select from job_lease j where j.session_id = s.id) as busy,
   s.state = 'ended' as ended, s.registered_at is not null as registered, s.over_at is not null as over, s.outputs_at is not null as kept,
@@ -63,7 +63,7 @@ left join provider_accelerator a on a.provider = w.provider and lower(a.name) = 
 
 -- name: poll_next
 -- Looked at: due again in $2 seconds, after so many failures; null keeps the phase.
-update session_poll set due = now() + make_interval(secs => $2::float8), failures = least($3::int, 30000),
+update session_poll set claimed_by = null, due = now() + make_interval(secs => $2::float8), failures = least($3::int, 30000),
   phase = coalesce($4, phase), since = case when $4 is distinct from phase and $4 is not null then now() else since end
 where session_id = $1::bigint;
 
@@ -143,3 +143,13 @@ select id from s;
 -- name: session_queued
 -- Its provider said, asked $2 seconds ago, that it waits for a machine: its hours begin later.
 update session set queued_at = now() - make_interval(secs => $2::float8) where id = $1::bigint and state <> 'ended';
+
+-- name: looks_claimants idempotent
+-- Who on this host ($1, a prefix) looks at accounts or runs of these drivers.
+select claimed_by from account where starts_with(claimed_by, $1) and driver = any($2::text[])
+union select claimed_by from session_poll where starts_with(claimed_by, $1) and provider = any($2::text[]);
+
+-- name: looks_unclaim
+-- Of one who is certainly dead: due now.
+with a as (update account set claimed_by = null, check_at = now() where claimed_by = $1)
+update session_poll set claimed_by = null, due = now() where claimed_by = $1;

@@ -271,7 +271,7 @@ int reconcile_account(struct reconciler *r)
 
 	call_provider_names(r, &names);
 	arena_reset(&r->arena);
-	if (db_run(r->db, STMT_CHECK_CLAIM, ARGS(arg_buf(&names), arg_i64(CLAIM_SECONDS)), &rows, &c.e))
+	if (db_run(r->db, STMT_CHECK_CLAIM, ARGS(arg_buf(&names), arg_i64(CLAIM_SECONDS), arg_cstr(r->me)), &rows, &c.e))
 		return -1;
 	if (!rows_count(&rows))
 		return 0;

@@ -451,7 +451,7 @@ int reconcile_poll(struct reconciler *r)
 
 	call_provider_names(r, &names);
 	arena_reset(&r->arena);
-	if (poll_claim(r->db, &r->arena, &names, (double)r->config->grace_seconds, &l.w, &any, &l.e))
+	if (poll_claim(r->db, &r->arena, &names, r->me, (double)r->config->grace_seconds, &l.w, &any, &l.e))
 		return -1;
 	if (!any)
 		return 0;

@@ -110,7 +110,7 @@ int reconcile_turn(struct reconciler *r)
 
 	call_provider_names(r, &names);
 	if (!r->began) {
-		if (operation_claims_of_dead(r->db, &names, r->me, &e))
+		if (operation_claims_of_dead(r->db, &names, r->me, &e) || (r->elsewhere && operation_looks_of_dead(r->db, &names, r->me, &e)))
 			return -1;
 		r->began = true;
 	}

@@ -34,7 +34,7 @@ static bool is_dead(struct str claimant, size_t prefix)
 	return str_cut(&rest, ':', &number) && str_to_id(number, &pid) && kill((pid_t)pid, 0) && errno == ESRCH;
 }
 
-enum err operation_claims_of_dead(struct db *db, const struct buf *providers, const char *me, struct error *e)
+static enum err claims_of_dead(struct db *db, enum stmt claimants, enum stmt unclaim, const struct buf *providers, const char *me, struct error *e)
 {
 	cleanup_rows struct rows r = {0};
 	cleanup_buf struct buf host = BUF_INIT(128);
@@ -43,11 +43,21 @@ enum err operation_claims_of_dead(struct db *db, const struct buf *providers, co
 
 	str_cut(&rest, ':', &name);
 	buf_addf(&host, "%.*s:", STR_ARG(name));
-	err = db_run(db, STMT_OPERATION_CLAIMANTS, ARGS(arg_buf(&host), arg_buf(providers)), &r, e);
+	err = db_run(db, claimants, ARGS(arg_buf(&host), arg_buf(providers)), &r, e);
 	for (int i = 0; !err && i < rows_count(&r); i++)
 		if (is_dead(row_str(&r, i, "claimed_by"), host.len))
-			err = db_run(db, STMT_OPERATION_UNCLAIM, ARGS(arg_cstr(row_cstr(&r, i, "claimed_by"))), NULL, e);
+			err = db_run(db, unclaim, ARGS(arg_cstr(row_cstr(&r, i, "claimed_by"))), NULL, e);
 	return err;
+}
+
+enum err operation_claims_of_dead(struct db *db, const struct buf *providers, const char *me, struct error *e)
+{
+	return claims_of_dead(db, STMT_OPERATION_CLAIMANTS, STMT_OPERATION_UNCLAIM, providers, me, e);
+}
+
+enum err operation_looks_of_dead(struct db *db, const struct buf *providers, const char *me, struct error *e)
+{
+	return claims_of_dead(db, STMT_LOOKS_CLAIMANTS, STMT_LOOKS_UNCLAIM, providers, me, e);
 }
 
 enum err operation_step(struct db *db, const struct operation *o, const char *me, const struct operation_result *result, struct error *e)

@@ -22,10 +22,11 @@ static bool is_other(const struct rows *r, const struct poll *p)
 	       (p->got.memory && p->got.memory < p->asked.memory);
 }
 
-enum err poll_claim(struct db *db, struct arena *a, const struct buf *providers, double grace, struct poll *ret, bool *any, struct error *e)
+enum err poll_claim(struct db *db, struct arena *a, const struct buf *providers, const char *me, double grace, struct poll *ret, bool *any,
+		    struct error *e)
 {
 	cleanup_rows struct rows r = {0};
-	enum err err = db_run(db, STMT_POLL_CLAIM, ARGS(arg_buf(providers), arg_i64(POLL_CLAIM_SECONDS), arg_double(grace)), &r, e);
+	enum err err = db_run(db, STMT_POLL_CLAIM, ARGS(arg_buf(providers), arg_i64(POLL_CLAIM_SECONDS), arg_double(grace), arg_cstr(me)), &r, e);
 
 	*any = !err && rows_count(&r);
 	if (!*any)

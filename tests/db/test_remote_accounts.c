@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -254,6 +256,25 @@ START_TEST(test_account_that_is_being_deleted_starts_nothing)
 }
 END_TEST
 
+/* Its claim has minutes left. */
+START_TEST(test_look_of_a_dead_process_is_taken_up_at_once)
+{
+	char host[64] = "", sql[256];
+	pid_t dead = fork(), p;
+
+	if (!dead)
+		_exit(0);
+	ck_assert_int_eq(waitpid(dead, NULL, 0), dead);
+	gethostname(host, sizeof(host) - 1);
+	remote_account(1, "ada", "good");
+	snprintf(sql, sizeof(sql), "update account set check_at = now() + interval '1 hour', claimed_by = '%.40s:%ld:0'", host, (long)dead);
+	remote_sql(sql);
+	p = remote_provisioner("");
+	remote_wait(1, "select count(*) from account where status = 'ok' and claimed_by is null");
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
 START_TEST(test_account_without_credentials_keeps_no_worker_from_its_end)
 {
 	int64_t a = remote_account(1, "ada", "good"), id = remote_worker(a, "gpu");
@@ -445,6 +466,7 @@ int main(void)
 	tcase_add_test(t, test_what_never_ran_is_deleted_under_refused_credentials);
 	tcase_add_loop_test(t, test_deleted_account_goes_when_its_workers_have, 0, 2);
 	tcase_add_test(t, test_account_that_is_being_deleted_starts_nothing);
+	tcase_add_test(t, test_look_of_a_dead_process_is_taken_up_at_once);
 	tcase_add_test(t, test_account_without_credentials_keeps_no_worker_from_its_end);
 	tcase_add_test(t, test_moved_box_opens_nothing);
 	tcase_add_test(t, test_memory_of_who_opens_credentials_is_closed);
