@@ -1,7 +1,9 @@
 -- Who looks at an account or a run just now, so that what a dead process had in hand is taken up at once.
 
 alter table account add claimed_by text;             -- null = nobody
-alter table session_poll add claimed_by text;
+alter table session_poll
+  add claimed_by text,
+  add hurried boolean not null default false;        -- somebody waits for it since it was claimed: it is due again at once
 
 -- ---- grants ---------------------------------------------------------------
 

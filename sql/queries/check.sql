@@ -80,7 +80,8 @@ returning subjects;
 -- name: account_hurry
 -- Steps and looks of this account that were put off are due.
 with p as (
-  update session_poll set due = least(due, now()) where session_id = any(array(
+  update session_poll set due = case when claimed_by is null then least(due, now()) else due end, hurried = claimed_by is not null
+  where session_id = any(array(
     select session_id from session_poll p join session s on s.id = p.session_id where s.account_id = $1::int)))
 update operation o set next_try_at = least(o.next_try_at, now())
 from worker w where w.account_id = $1 and w.state <> 'deleted' and o.worker_id = w.id and o.state = 'open';

@@ -36,7 +36,8 @@ with due as materialized (
   from session_poll p where p.provider = any($1::text[]) and p.due <= now()
   order by p.due limit 1 for update skip locked),
 taken as (
-  update session_poll set due = now() + make_interval(secs => $2::float8), claimed_by = $4 where session_id = any(array(select session_id from due)))
+  update session_poll set due = now() + make_interval(secs => $2::float8), claimed_by = $4, hurried = false
+  where session_id = any(array(select session_id from due)))
 select d.*, s.worker_id, s.account_id, s.driver as provider, s.intent, s.provider_ref, s.resource,
   exists (select from job_lease j where j.session_id = s.id) as busy,
   s.state = 'ended' as ended, s.registered_at is not null as registered, s.over_at is not null as over, s.outputs_at is not null as kept,
@@ -63,7 +64,8 @@ left join provider_accelerator a on a.provider = w.provider and lower(a.name) = 
 
 -- name: poll_next
 -- Looked at: due again in $2 seconds, after so many failures; null keeps the phase.
-update session_poll set claimed_by = null, due = now() + make_interval(secs => $2::float8), failures = least($3::int, 30000),
+update session_poll set claimed_by = null, hurried = false,
+  due = now() + make_interval(secs => case when hurried and $3 = 0 then least($2::float8, 1) else $2 end), failures = least($3::int, 30000),
   phase = coalesce($4, phase), since = case when $4 is distinct from phase and $4 is not null then now() else since end
 where session_id = $1::bigint;
 
@@ -72,11 +74,14 @@ delete from session_poll where session_id = $1::bigint;
 
 -- name: poll_hurry
 -- Somebody waits for the end of this run, or for what it left: it is looked at within $2 seconds, and
--- watched again should its row be missing.  Not one that failed: its provider is not to be hurried.
+-- watched again should its row be missing.  Not one that failed: its provider is not to be hurried.  One that is being
+-- looked at is looked at again afterwards, for two looks at once would each act on what they see.
 insert into session_poll as p(session_id, provider, due)
 select id, driver, now() + make_interval(secs => $2::float8) from session
 where id = $1::bigint and provider_ref is not null and (over_at is null or outputs_at is null)
-on conflict (session_id) do update set due = least(p.due, excluded.due) where p.failures = 0;
+on conflict (session_id) do update set due = case when p.claimed_by is null then least(p.due, excluded.due) else p.due end,
+  hurried = p.claimed_by is not null
+where p.failures = 0;
 
 -- name: session_phase
 -- What is known of the run shows with its worker, while that is in one of these states ($4).

@@ -312,6 +312,23 @@ START_TEST(test_run_that_saves_what_it_made_is_left_more_time)
 }
 END_TEST
 
+/* Two looks at once would each stop it, or each keep what it left. */
+START_TEST(test_run_that_is_looked_at_is_not_looked_at_beside)
+{
+	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu");
+	pid_t p = remote_provisioner("");
+
+	remote_wait_started(id);
+	remote_register(id, "{gpu,T4}");
+	remote_sql("update session_poll set claimed_by = 'elsewhere:1:0', due = now() + interval '300 s'");
+	remote_want(id, "stopped");
+	remote_wait(1, "select count(*) from session_poll where hurried and due > now() + interval '200 s'");
+	remote_sql("update session_poll set claimed_by = null, due = now()");
+	remote_wait_state(id, "stopped");
+	remote_end(p, SIGTERM);
+}
+END_TEST
+
 START_TEST(test_session_that_said_goodbye_is_watched_until_its_run_is_over)
 {
 	int64_t id = remote_worker(remote_account(1, "ada", "good"), "gpu"), first;
@@ -615,6 +632,7 @@ int main(void)
 	tcase_add_loop_test(t, test_run_with_less_of_its_gpu_says_so, 0, 3);
 	tcase_add_test(t, test_deaf_run_is_told_then_asked_then_made_to_end);
 	tcase_add_test(t, test_run_that_saves_what_it_made_is_left_more_time);
+	tcase_add_test(t, test_run_that_is_looked_at_is_not_looked_at_beside);
 	tcase_add_test(t, test_session_that_said_goodbye_is_watched_until_its_run_is_over);
 	tcase_add_test(t, test_run_that_outlives_its_session_is_ended);
 	tcase_add_test(t, test_deadline_ends_the_run);
