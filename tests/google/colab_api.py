@@ -212,7 +212,7 @@ class ColabApi:
 
     # ---- operations ----
     def step(self, operation):
-        """One look nearer to the end; what is not to fail is made there."""
+        """One look of any kind nearer to the end, for it comes by itself; what is not to fail is made there."""
         if operation.left > 0:
             operation.left -= 1
             return
@@ -247,8 +247,7 @@ class ColabApi:
         name = request.path[len("/v1/"):]
         if name != "operations":
             raise Refusal(404, "Operation not found.")
-        return {"operations": [{"name": o.name, "done": o.left == 0 and bool(o.error or o.runtime), "metadata": {"runtime": "runtimes/" + o.runtime_id}}
-                               for o in self.operations.values() if o.person is person]}
+        return {"operations": [self.told(o) for o in list(self.operations.values()) if o.person is person]}
 
 
 class Tunnel:

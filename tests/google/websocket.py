@@ -8,7 +8,7 @@ MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MOST = 16 << 20
 
 
-class Gone(Exception):
+class Gone(ConnectionError):
     """The connection is over; .code is the client's close code, None where it just ended."""
 
     def __init__(self, code=None):
