@@ -9,7 +9,7 @@ with due as materialized (
     and not (a.status = 'needs_human' and a.refused_code = 'denylisted' and a.checked_version = a.sealed_version)
     and (a.check_at <= now() or (a.checked_version is not null and a.checked_version <> a.sealed_version))
   order by a.check_at limit 1 for no key update skip locked)
-update account a set check_at = now() + make_interval(secs => $2::float8), claimed_by = $3,
+update account a set check_at = now() + make_interval(secs => $2::float8), claimed_by = $3, hurried = false,
   checked_version = case when d.checked_version = d.sealed_version then d.checked_version end
 from due d where a.id = d.id
 returning a.id, a.owner_id, a.driver as provider, a.sealed_version, a.identity,
@@ -46,9 +46,13 @@ where status <> 'needs_human' or checked_version is distinct from $2 or refused_
 returning subjects;
 
 -- name: check_done
--- All of the check was made: the next is in $3 seconds, in $2 while something of it runs, in $4 while a sweep goes on.
-update account set claimed_by = null, check_at = now() + make_interval(secs =>
-  case when sweep_from is not null then $4::float8 when exists (select from session s where s.account_id = $1::int and s.state <> 'ended') then $2::float8 else $3::float8 end)
+-- All of the check was made.  The next is soon if somebody asked for it meanwhile, in $4 seconds while a sweep goes
+-- on, in $2 while something of it runs, else in $3.
+update account set claimed_by = null, hurried = false, check_at = now() + make_interval(secs => case
+  when hurried then greatest(0, 30 - extract(epoch from now() - checked_at)::float8)
+  when sweep_from is not null then $4::float8
+  when exists (select from session s where s.account_id = $1::int and s.state <> 'ended') then $2::float8
+  else $3::float8 end)
 where id = $1 and checked_version = sealed_version;
 
 -- name: check_within

@@ -275,6 +275,22 @@ START_TEST(test_look_of_a_dead_process_is_taken_up_at_once)
 }
 END_TEST
 
+/* Its end would else put the next one an hour off. */
+START_TEST(test_check_that_is_asked_for_during_another_follows_it)
+{
+	int64_t a = remote_account(1, "ada", "good");
+	pid_t p = remote_provisioner("");
+
+	remote_wait(1, "select count(*) from account where status = 'ok' and claimed_by is null and check_at > now() + interval '10 minutes'");
+	remote_end(p, SIGTERM);
+	remote_sql("update account set claimed_by = 'elsewhere:1:0', check_at = now() + interval '400 s'");
+	ck_assert_int_eq(remote_count("select count(*) from (select account_check_soon(%lld)) x", (long long)a), 1);
+	ck_assert_int_eq(remote_count("select count(*) from account where hurried and check_at > now() + interval '300 s'"), 1);
+	ck_assert_int_eq(db_run(remote.db, STMT_CHECK_DONE, ARGS(arg_i64(a), arg_double(300), arg_double(3600), arg_double(60)), NULL, &remote.e), OK);
+	ck_assert_int_eq(remote_count("select count(*) from account where not hurried and claimed_by is null and check_at < now() + interval '31 s'"), 1);
+}
+END_TEST
+
 START_TEST(test_account_without_credentials_keeps_no_worker_from_its_end)
 {
 	int64_t a = remote_account(1, "ada", "good"), id = remote_worker(a, "gpu");
@@ -467,6 +483,7 @@ int main(void)
 	tcase_add_loop_test(t, test_deleted_account_goes_when_its_workers_have, 0, 2);
 	tcase_add_test(t, test_account_that_is_being_deleted_starts_nothing);
 	tcase_add_test(t, test_look_of_a_dead_process_is_taken_up_at_once);
+	tcase_add_test(t, test_check_that_is_asked_for_during_another_follows_it);
 	tcase_add_test(t, test_account_without_credentials_keeps_no_worker_from_its_end);
 	tcase_add_test(t, test_moved_box_opens_nothing);
 	tcase_add_test(t, test_memory_of_who_opens_credentials_is_closed);
